@@ -1,0 +1,21 @@
+"""Fine-tuned on some of a classifier's classes: what happened to the others, and how to get them back."""
+
+from . import compat  # first: lets torchvision, and so timm, import beside a CPU-only torch
+from .analysis.accuracy import accuracies
+from .analysis.calibration import average_logit_gap, seen_absent_curve, shift_logits
+from .analysis.decomposition import softmax_decomposition
+from .analysis.ncm import class_means, ncm_scores
+from .errors import UserError
+from .split import ClassSplit
+
+__all__ = [
+    "ClassSplit",
+    "UserError",
+    "accuracies",
+    "average_logit_gap",
+    "class_means",
+    "ncm_scores",
+    "seen_absent_curve",
+    "shift_logits",
+    "softmax_decomposition",
+]

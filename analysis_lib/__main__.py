@@ -1,0 +1,86 @@
+"""`python -m analysis_lib <verb>`: the steps that `make` strings together, one by one."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import notebooks, paths, runs
+from .data import digits, emoji
+from .data.images import load_images
+from .data.manifest import load_manifest
+from .errors import UserError, unknown
+
+MANIFESTS = {"digits": digits.make_manifest, "emoji": emoji.make_manifest}
+
+
+def data(arguments: argparse.Namespace) -> None:
+    manifest = load_manifest(arguments.benchmark)
+    images = load_images(manifest)
+    counts = manifest.body["split"].value_counts()
+    print(f"{manifest.name}: {manifest.head.title}; {len(manifest.class_names)} classes, {counts['train']} training and "
+          f"{counts['test']} test images of {images.shape[2]}x{images.shape[3]} pixels")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    for spec in runs.plan(arguments.benchmark, arguments.profile, notebooks.parse_integers("seeds", arguments.seeds)):
+        print(paths.shown(paths.run(runs.execute(spec, arguments.device))))
+
+
+def notebook(arguments: argparse.Namespace) -> None:
+    source = Path(arguments.file).resolve()
+    benchmark = next((s.removeprefix("benchmark=") for s in arguments.settings if s.startswith("benchmark=")), None)
+    benchmark = benchmark or notebooks.parameters_of(source).get("benchmark", "any")
+    output = paths.executed_notebook(benchmark, source.stem)
+    notebooks.run_notebook(source, output, arguments.settings)
+    print(paths.shown(output))
+
+
+def manifest(arguments: argparse.Namespace) -> None:
+    if arguments.benchmark not in MANIFESTS:
+        raise unknown("benchmark with a manifest made here", arguments.benchmark, MANIFESTS)
+    MANIFESTS[arguments.benchmark]()
+    data(arguments)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m analysis_lib", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="verb")
+
+    verb = verbs.add_parser("data", help="download, verify and decode a benchmark's images")
+    verb.add_argument("benchmark", help="a name from data_manifests/, such as digits or emoji")
+    verb.set_defaults(act=data)
+
+    verb = verbs.add_parser("run", help="make the fine-tuning runs of a profile; continues what was interrupted")
+    verb.add_argument("benchmark", help="a name from data_manifests/, such as digits or emoji")
+    verb.add_argument("--profile", default="default", help="smoke or default (default: %(default)s)")
+    verb.add_argument("--seeds", default="0,1,2", help="class splits and training orders (default: %(default)s)")
+    verb.add_argument("--device", default="", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
+    verb.set_defaults(act=run)
+
+    verb = verbs.add_parser("notebook", help="execute a notebook into executed/<benchmark>/")
+    verb.add_argument("file", help="a notebook, such as notebooks/01_fine_tuning.ipynb")
+    verb.add_argument("settings", nargs="*", metavar="name=value", help="values for its parameters cell, such as benchmark=emoji seeds=0,1,2")
+    verb.set_defaults(act=notebook)
+
+    verb = verbs.add_parser("manifest", help="for maintainers: make a benchmark's manifest anew")
+    verb.add_argument("benchmark", help="digits or emoji")
+    verb.set_defaults(act=manifest)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; 0 when it worked, 2 with one sentence when the user can mend it."""
+    parsed = parser().parse_args(arguments)
+    try:
+        parsed.act(parsed)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""The nearest-class-mean probe: how good the features are, whatever the head says.
+
+The class means come from labelled target training data of all classes, the absent ones too: an oracle probe of
+feature quality, not a classifier one could deploy.
+"""
+
+import torch
+from torch.nn.functional import normalize
+
+
+def class_means(features: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Directions of the classes: the mean of unit features per class, scaled to unit length.
+
+    features : (N, D); labels : (N,) int64 in 0..C-1. Returns (C, D) float64; NaN for a class without samples.
+    Source: paper section 4 (NCM on normalised features).
+    """
+    unit = normalize(features.double(), dim=1)
+    sums = unit.new_zeros(num_classes, unit.shape[1]).index_add_(0, labels, unit)
+    means = normalize(sums, dim=1)
+    means[torch.bincount(labels, minlength=num_classes) == 0] = torch.nan
+    return means
+
+
+def ncm_scores(features: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
+    """Cosine of every feature with every class mean.
+
+    features : (N, D); means : (C, D) from `class_means`. Returns (N, C) float64, -inf for a class without a mean, so
+    that it is never predicted. Source: paper section 4.
+    """
+    scores = normalize(features.double(), dim=1) @ means.T
+    return scores.masked_fill(means.isnan().any(1), -torch.inf)

@@ -1,0 +1,1 @@
+"""Benchmarks: a manifest, and how its images come to be."""

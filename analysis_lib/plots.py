@@ -1,0 +1,131 @@
+"""Figures: each draw_x takes tidy data and axes and returns the axes; save_figure writes the same bytes each time.
+
+Fractions become percent here. Colours differ in lightness and lines in dash and marker, so grey print reads too.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from . import paths, store
+
+STYLE = {
+    "figure.dpi": 110, "savefig.dpi": 160, "figure.constrained_layout.use": True, "svg.hashsalt": "analysis_lib", "svg.fonttype": "none",
+    "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False,
+}
+mpl.rcParams.update(STYLE)
+
+SEEN, ABSENT, BOTH = "#D55E00", "#0B3C7D", "#7A7A7A"
+SERIES = {  # metric: label, colour, dash, marker
+    "acc_sy": ("seen: Acc$_{S/Y}$", SEEN, "-", "o"),
+    "acc_uy": ("absent: Acc$_{U/Y}$", ABSENT, "-", "s"),
+    "acc_yy": ("all: Acc$_{Y/Y}$", BOTH, "-", "D"),
+    "acc_ss": ("seen among seen: Acc$_{S/S}$", SEEN, "--", "^"),
+    "acc_uu": ("absent among absent: Acc$_{U/U}$", ABSENT, "--", "v"),
+    "ncm_acc_sy": ("seen, NCM: Acc$_{S/Y}$", SEEN, ":", "P"),
+    "ncm_acc_uy": ("absent, NCM: Acc$_{U/Y}$", ABSENT, ":", "X"),
+    "p_absent_s": ("seen samples", SEEN, "-", "o"),
+    "p_absent_u": ("absent samples", ABSENT, "-", "s"),
+}
+METHOD_MARKERS = {"none": "o", "ALG": "^", "gamma* (oracle)": "*"}
+
+
+def new_axes(columns: int = 1, width: float = 5.2, height: float = 3.7):
+    """A figure with axes side by side: (figure, axes) or (figure, array of axes)."""
+    return plt.subplots(1, columns, figsize=(width * columns, height))
+
+
+def save_figure(figure: Figure, benchmark: str, name: str) -> None:
+    """Write figures/<benchmark>/<name>.png and .svg, without dates or versions."""
+    for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+        with store.replacing(paths.figure(benchmark, name, suffix)) as temporary:
+            figure.savefig(temporary, format=suffix, metadata=metadata)
+
+
+def draw_images(images: torch.Tensor, titles: Sequence[str], ax: Axes, columns: int = 8) -> Axes:
+    """A contact sheet of uint8 images (N, 3, H, W) with a short title under each."""
+    n, _, height, width = images.shape
+    lines = -(-n // columns)
+    band = round(0.3 * height)
+    sheet = np.full((lines * (height + band), columns * width, 3), 255, dtype=np.uint8)
+    for i, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        top, left = i // columns * (height + band), i % columns * width
+        sheet[top : top + height, left : left + width] = image
+        ax.text(left + width / 2, top + height + band / 2, titles[i], ha="center", va="center", fontsize=7)
+    ax.imshow(sheet)
+    ax.set_axis_off()
+    return ax
+
+
+def draw_by_epoch(by_epoch: pd.DataFrame, metrics: Sequence[str], ax: Axes, ylabel: str = "test accuracy (%)") -> Axes:
+    """Metrics over epochs: mean over seeds with a band of one standard deviation. Epoch 0 is the pre-trained model."""
+    for metric in metrics:
+        label, colour, dash, marker = SERIES[metric]
+        rows = by_epoch[by_epoch["metric"] == metric]
+        sns.lineplot(x=rows["epoch"], y=100 * rows["value"], errorbar="sd", ax=ax, label=label, color=colour, linestyle=dash, marker=marker)
+    seeds = by_epoch["seed"].nunique()
+    ax.set(xlabel=f"fine-tuning epoch (0: pre-trained); mean ± sd of {seeds} seed{'s' * (seeds > 1)}", ylabel=ylabel)
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    ax.set_ylim(0, 100)
+    return ax
+
+
+def draw_changes(changes: pd.DataFrame, metrics: Sequence[str], ax: Axes) -> Axes:
+    """Changes from pre-trained to fine-tuned with 95 % intervals over seeds; `changes` is from `tables.change`."""
+    rows = changes.set_index("metric").loc[list(metrics)]
+    places = np.arange(len(rows))[::-1]
+    ax.axvline(0, color="black", linewidth=0.8)
+    for place, (metric, row) in zip(places, rows.iterrows()):
+        label, colour, _, marker = SERIES[metric]
+        half = 0 if np.isnan(row["low"]) else 100 * (row["high"] - row["mean"])
+        ax.errorbar(100 * row["mean"], place, xerr=half, color=colour, marker=marker, capsize=3, linestyle="none")
+    ax.set_yticks(places, [SERIES[metric][0] for metric in metrics])
+    ax.set(xlabel=f"change by fine-tuning (percentage points), n={rows['n'].iloc[0]:.0f}", ylim=(-0.6, len(rows) - 0.4))
+    return ax
+
+
+def draw_curves(curves: pd.DataFrame, points: pd.DataFrame, ax: Axes) -> Axes:
+    """Seen-absent curves, one thin line per seed, and where each way to choose gamma lands on it."""
+    looks = {"pre-trained": (BOTH, "--"), "fine-tuned": (ABSENT, "-")}
+    for (checkpoint, _), rows in curves.groupby(["checkpoint", "seed"], sort=False):
+        colour, dash = looks[checkpoint]
+        ax.plot(100 * rows["acc_sy"], 100 * rows["acc_uy"], color=colour, linestyle=dash, linewidth=1)
+    for (checkpoint, method), rows in points.groupby(["checkpoint", "method"], sort=False):
+        ax.scatter(100 * rows["acc_sy"], 100 * rows["acc_uy"], marker=METHOD_MARKERS[method], color=looks[checkpoint][0], edgecolor="white",
+                   s=110 if "oracle" in method else 48, zorder=3)
+    lines = [mpl.lines.Line2D([], [], color=colour, linestyle=dash, label=name) for name, (colour, dash) in looks.items()]
+    marks = [mpl.lines.Line2D([], [], color="black", marker=marker, linestyle="none", label=name.replace("gamma*", "$\\gamma^*$"))
+             for name, marker in METHOD_MARKERS.items()]
+    ax.legend(handles=lines + marks, fontsize=8)
+    ax.set(xlabel="Acc$_{S/Y}$ (%)", ylabel="Acc$_{U/Y}$ (%)", xlim=(0, None), ylim=(0, None))
+    return ax
+
+
+def draw_accuracy_by_gamma(curves: pd.DataFrame, points: pd.DataFrame, ax: Axes) -> Axes:
+    """Accuracies of one fine-tuned model as the shift grows, with the shifts of each method marked."""
+    for metric in ("acc_sy", "acc_uy", "acc_yy"):
+        label, colour, dash, _ = SERIES[metric]
+        ax.plot(curves["gamma"], 100 * curves[metric], color=colour, linestyle={"acc_yy": "--"}.get(metric, dash), label=label)
+    for _, point in points.iterrows():
+        ax.axvline(point["gamma"], color="black", linewidth=0.8, linestyle=":")
+        ax.plot(point["gamma"], 100 * point["acc_yy"], color="black", marker=METHOD_MARKERS[point["method"]], markersize=9 if "oracle" in point["method"] else 6)
+    ax.legend(fontsize=8, loc="upper right")
+    ax.set(xlabel="$\\gamma$ added to absent logits", ylabel="test accuracy (%)", ylim=(0, 100))
+    return ax
+
+
+def draw_thieves(thieves: pd.DataFrame, ax: Axes, most: int = 12) -> Axes:
+    """The seen classes that take most absent-class test samples, summed over absent classes."""
+    taken = thieves.groupby("seen")["taken"].sum().sort_values(ascending=False).head(most)
+    ax.barh(taken.index[::-1], taken.to_numpy()[::-1], color=SEEN)
+    seeds = thieves["seed"].nunique()
+    ax.set(xlabel=f"absent-class test samples taken, {seeds} seed{'s' * (seeds > 1)}")
+    ax.grid(axis="y", visible=False)
+    return ax

@@ -1,0 +1,69 @@
+"""Device, named seeds, progress and versions: the surroundings of a computation."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Iterable, Iterator
+
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by CUDA at its first use
+
+import torch
+from tqdm.auto import tqdm
+
+from .errors import UserError
+
+STACK = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "matplotlib", "seaborn", "papermill")
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The named device, or CUDA where there is one, else the CPU.
+
+    Raises UserError for a device that this machine or this torch does not have.
+    """
+    if not name:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device {name!r} cannot be used here ({reason}); leave it empty to have one picked") from None
+    return device
+
+
+def seed_for(*names: object) -> int:
+    """A 63-bit seed for a named stream, e.g. `seed_for("split", "emoji", 0)`; one name never moves another."""
+    digest = hashlib.sha256("\x1f".join(map(str, names)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def generator_for(*names: object) -> torch.Generator:
+    """A CPU generator for a named stream: the same numbers whatever the device."""
+    return torch.Generator().manual_seed(seed_for(*names))
+
+
+def deterministic() -> None:
+    """Ask torch for the same bytes on every run on the same machine."""
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
+def in_notebook() -> bool:
+    return "ipykernel" in sys.modules
+
+
+def progress(items: Iterable, title: str) -> Iterator:
+    """`items`, with a bar in a terminal; a log or a saved notebook gets no half-drawn bars."""
+    return tqdm(items, desc=title, leave=False, disable=not sys.stderr.isatty())
+
+
+def log(line: str) -> None:
+    """One line of progress for a person: to the error stream, or into the notebook's own output."""
+    print(line, file=sys.stdout if in_notebook() else sys.stderr, flush=True)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that numbers depend on."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in STACK}

@@ -1,0 +1,67 @@
+"""What a run is: a frozen RunSpec, its id, and the recipe of each profile."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING
+
+from .errors import unknown
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training run. Fields at their default do not enter `run_id`, so a new field must default to no effect.
+
+    `data` is the digest of the manifest and `init` names the starting weights: a weights package, or the run id of
+    the pre-training. `seen` overrides the manifest's classes by name. `validation` trains without one group per seen
+    class and evaluates on those groups: for choosing hyper-parameters, never for reporting.
+    """
+
+    benchmark: str
+    data: str
+    model: str
+    init: str
+    seed: int
+    epochs: int
+    lr: float
+    stage: str = "finetune"  # or "pretrain": all classes of the source domain
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    batch_size: int = 32
+    dtype: str = "float32"
+    seen: tuple[str, ...] = ()
+    validation: bool = False
+
+    @property
+    def run_id(self) -> str:
+        """`<benchmark>-<stage>-s<seed>-<hash>`: the hash covers every non-default field."""
+        changed = {f.name: getattr(self, f.name) for f in fields(self) if f.default is MISSING or getattr(self, f.name) != f.default}
+        digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:10]
+        return f"{self.benchmark}-{self.stage}-s{self.seed}-{digest}"
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+# How the emoji recipe was chosen: bench/choose_recipe.py, on a class split that is never reported.
+RECIPES = {
+    "digits": {
+        "smoke": {"epochs": 4, "lr": 2e-2, "dtype": "float64"},
+        "default": {"epochs": 10, "lr": 2e-2},
+    },
+    "emoji": {
+        "smoke": {"epochs": 1, "lr": 2e-2},
+        "default": {"epochs": 5, "lr": 2e-2},
+    },
+}
+PRETRAINING = {"epochs": 4, "lr": 5e-2}  # of a network that starts here, on the benchmark's source domain
+ANY_BENCHMARK = {"smoke": {"epochs": 1, "lr": 5e-3}, "default": {"epochs": 5, "lr": 5e-3}}
+
+
+def recipe(benchmark: str, profile: str) -> dict:
+    """The RunSpec fields of a benchmark's profile. Raises UserError for a profile that it does not have."""
+    recipes = RECIPES.get(benchmark, ANY_BENCHMARK)
+    if profile not in recipes:
+        raise unknown("profile", profile, recipes)
+    return recipes[profile]

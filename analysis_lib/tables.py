@@ -1,0 +1,46 @@
+"""From rows per seed to what is shown: means that carry their n, and changes that carry an interval."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from scipy import stats
+
+
+def over_seeds(df: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd.DataFrame:
+    """Mean, standard deviation (n - 1) and n over seeds of `value` for each combination of the columns `by`.
+
+    The standard deviation is NaN for a single seed.
+    """
+    return df.groupby(list(by), sort=False)[value].agg(mean="mean", std="std", n="count").reset_index()
+
+
+def change(df: pd.DataFrame, before: str, after: str, column: str, by: Sequence[str], value: str = "value") -> pd.DataFrame:
+    """Paired change per seed from `before` to `after` (values of `column`), for each combination of `by`.
+
+    Columns: `by`, mean, std, n, low, high: a 95 % Student interval of the mean over seeds; NaN for a single seed.
+    """
+    wide = df.pivot(index=["seed", *by], columns=column, values=value)
+    difference = (wide[after] - wide[before]).rename("change").reset_index()
+    table = over_seeds(difference, by, "change")
+    half = stats.t.ppf(0.975, (table["n"] - 1).clip(lower=1)) * table["std"] / table["n"] ** 0.5
+    return table.assign(low=table["mean"] - half, high=table["mean"] + half)
+
+
+def percent(table: pd.DataFrame) -> pd.Series:
+    """`mean ± std (n)` in percent, as text with fixed digits; without a spread for a single seed."""
+    return table.apply(lambda row: f"{100 * row['mean']:.1f}" + (f" ± {100 * row['std']:.1f}" if row["n"] > 1 else "") + f" (n={row['n']:.0f})", axis=1)
+
+
+def verdicts(changes: pd.DataFrame) -> pd.Series:
+    """A `change` table in words: `falls` or `rises` where the interval leaves zero out, else `undecided`."""
+    def verdict(row: pd.Series) -> str:
+        word = "falls" if row["high"] < 0 else "rises" if row["low"] > 0 else "undecided"
+        return f"{word}: {100 * row['mean']:+.1f} points, 95 % interval [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}], n={row['n']:.0f} seeds"
+
+    return changes.apply(verdict, axis=1)
+
+
+def grid(table: pd.DataFrame, index: str, columns: str) -> pd.DataFrame:
+    """A means table as a readable grid of `percent` texts."""
+    return table.assign(text=percent(table)).pivot(index=index, columns=columns, values="text").reindex(
+        index=table[index].drop_duplicates(), columns=table[columns].drop_duplicates()).rename_axis(index=None, columns=None)

@@ -1,0 +1,41 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from analysis_lib import study
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+torch.set_num_threads(1)
+
+
+def make_root(folder: Path) -> Path:
+    """A project folder of its own: the manifests, and nothing downloaded or trained."""
+    shutil.copytree(REPOSITORY / "data_manifests", folder / "data_manifests")
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project folder that the library writes to in this test."""
+    root = make_root(tmp_path)
+    monkeypatch.setenv("FTC_ROOT", str(root))
+    return root
+
+
+@pytest.fixture(scope="session")
+def digits_root(tmp_path_factory):
+    return make_root(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture
+def digits(digits_root, monkeypatch):
+    """The smoke study of `digits`: real runs, made once for all tests."""
+    monkeypatch.setenv("FTC_ROOT", str(digits_root))
+    return study.open_study("digits", "smoke", [0, 1], "cpu")
+
+
+@pytest.fixture
+def random():
+    return torch.Generator().manual_seed(0)

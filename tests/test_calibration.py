@@ -1,0 +1,197 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import auc
+
+from analysis_lib import ClassSplit, UserError, accuracies, average_logit_gap, seen_absent_curve, shift_logits
+
+
+def problem(seed, num_classes, n, ties=True):
+    """Random logits (integers when ties are wanted), labels and split; every group has a sample."""
+    random = torch.Generator().manual_seed(seed)
+    logits = torch.randn(n, num_classes, generator=random, dtype=torch.float64) * 2
+    split = ClassSplit(num_classes, torch.randperm(num_classes, generator=random)[: int(torch.randint(1, num_classes, (), generator=random))].tolist())
+    labels = torch.randint(num_classes, (n,), generator=random)
+    labels[0], labels[1] = split.seen[0], split.absent[0]
+    return logits.round() if ties else logits, labels, split
+
+
+def rescored(logits, labels, split, gamma):
+    """The accuracies at a shift by predicting again. A tie between the groups goes to seen, as the curve documents."""
+    shifted = shift_logits(logits.double(), split, gamma)
+    order = torch.tensor([*split.seen, *split.absent])
+    predicted = order[shifted[:, order].argmax(1)]
+    right, seen = (predicted == labels).double(), split.is_seen(labels)
+    return right[seen].mean().item(), right[~seen].mean().item(), right.mean().item()
+
+
+def assert_equals_brute_force(logits, labels, split):
+    curve = seen_absent_curve(logits, labels, split)
+    assert len(curve.gamma) == len(curve.breakpoints) + 1
+    for state, gamma in enumerate(curve.gamma.tolist()):
+        point = curve.point(state)
+        assert (point.acc_sy, point.acc_uy, point.acc_yy) == pytest.approx(rescored(logits, labels, split, gamma), abs=1e-12)
+    for gamma in curve.breakpoints.tolist():
+        point = curve.at(gamma)
+        assert (point.acc_sy, point.acc_uy, point.acc_yy) == pytest.approx(rescored(logits, labels, split, gamma), abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 9), st.integers(2, 60))
+def test_equals_brute_force_at_and_between_all_breakpoints_with_ties(seed, num_classes, n):
+    assert_equals_brute_force(*problem(seed, num_classes, n))
+
+
+def test_equals_brute_force_on_real_outputs(digits):
+    spec = digits.specs[0]
+    for epoch in range(spec.epochs + 1):
+        test = digits.outputs(spec, epoch, "test")
+        exact = test.logits.float()  # differences of float32 numbers are exact in float64, so re-scoring is too
+        assert_equals_brute_force(exact, test.labels, digits.split(spec))
+
+
+def test_float32_logits_give_the_same_curve_as_their_float64_copy(digits):
+    test = digits.outputs(digits.specs[0], 1, "test")
+    single = test.logits.float()
+    split = digits.split(digits.specs[0])
+    a, b = seen_absent_curve(single, test.labels, split), seen_absent_curve(single.double(), test.labels, split)
+    assert all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("gamma", "acc_sy", "acc_uy", "acc_yy"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 9), st.integers(2, 60))
+def test_ends_monotony_and_area(seed, num_classes, n):
+    logits, labels, split = problem(seed, num_classes, n)
+    curve, acc = seen_absent_curve(logits, labels, split), accuracies(logits, labels, split)
+    assert (curve.acc_sy[0].item(), curve.acc_uy[0].item()) == pytest.approx((acc["acc_ss"], 0))
+    assert (curve.acc_sy[-1].item(), curve.acc_uy[-1].item()) == pytest.approx((0, acc["acc_uu"]))
+    assert (curve.acc_sy.diff() <= 0).all() and (curve.acc_uy.diff() >= 0).all() and (curve.gamma.diff() > 0).all()
+    assert curve.ausuc == pytest.approx(auc(curve.acc_sy.flip(0), curve.acc_uy.flip(0)))
+    assert 0 <= curve.ausuc <= acc["acc_ss"] * acc["acc_uu"] + 1e-12
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(-64, 64))
+def test_a_constant_on_the_absent_logits_only_moves_gamma(seed, constant):
+    logits, labels, split = problem(seed, 6, 50)
+    plain, moved = seen_absent_curve(logits, labels, split), seen_absent_curve(shift_logits(logits, split, constant), labels, split)
+    assert torch.equal(plain.acc_sy, moved.acc_sy) and torch.equal(plain.acc_uy, moved.acc_uy)
+    assert torch.equal(plain.gamma - constant, moved.gamma)
+    assert plain.ausuc == moved.ausuc
+
+
+def test_swapping_the_groups_reverses_the_curve():
+    logits, labels, split = problem(3, 7, 80, ties=False)
+    forward = seen_absent_curve(logits, labels, split)
+    backward = seen_absent_curve(logits, labels, ClassSplit(7, split.absent))
+    assert torch.allclose(forward.acc_sy.flip(0), backward.acc_uy) and torch.allclose(forward.acc_uy.flip(0), backward.acc_sy)
+    assert torch.allclose(-forward.gamma.flip(0), backward.gamma)
+    assert forward.ausuc == pytest.approx(backward.ausuc)
+
+
+def test_no_shift_gives_the_plain_accuracies():
+    logits, labels, split = problem(5, 7, 80, ties=False)
+    acc, point = accuracies(logits, labels, split), seen_absent_curve(logits, labels, split).at(0)
+    assert (point.acc_sy, point.acc_uy, point.acc_yy) == pytest.approx((acc["acc_sy"], acc["acc_uy"], acc["acc_yy"]))
+
+
+def test_best_is_the_largest_overall_accuracy_and_the_smallest_shift_that_reaches_it():
+    for seed in range(20):
+        logits, labels, split = problem(seed, 5, 40)
+        curve = seen_absent_curve(logits, labels, split)
+        candidates = [(rescored(logits, labels, split, gamma)[2], -abs(gamma), gamma) for gamma in curve.gamma.tolist()]
+        overall, _, gamma = max(candidates)
+        assert (curve.best().acc_yy, abs(curve.best().gamma)) == pytest.approx((overall, abs(gamma)))
+
+
+def test_gamma_star_finds_a_known_offset():
+    """Perfect logits spoiled by a constant on the seen classes are repaired exactly."""
+    random = torch.Generator().manual_seed(1)
+    labels = torch.arange(200) % 10
+    logits = torch.rand(200, 10, generator=random) + 3 * torch.eye(10)[labels]
+    split = ClassSplit(10, range(5))
+    spoiled = shift_logits(logits, split, -7.0)
+    assert seen_absent_curve(spoiled, labels, split).at(0).acc_uy == 0
+    assert seen_absent_curve(spoiled, labels, split).best().acc_yy == 1
+    assert seen_absent_curve(spoiled, labels, split).at(7.0).acc_yy == 1
+    plain = accuracies(logits, labels, split)
+    assert {k: v for k, v in accuracies(spoiled, labels, split).items() if k in ("acc_ss", "acc_uu")} == {k: plain[k] for k in ("acc_ss", "acc_uu")}
+
+
+def test_neighbouring_floats_still_get_a_state_each():
+    gap = torch.tensor([1.0, torch.nextafter(torch.tensor(1.0, dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64))], dtype=torch.float64)
+    logits = torch.stack([gap, torch.zeros(2, dtype=torch.float64)], 1)
+    curve = seen_absent_curve(logits, torch.tensor([0, 1]), ClassSplit(2, [0]))
+    assert [curve.at(gamma).acc_uy for gamma in curve.gamma.tolist()] == curve.acc_uy.tolist() == [0, 0, 1]
+
+
+def test_classes_that_are_never_predicted():
+    """-inf columns: such samples never cross over, and the curve equals the one without those columns."""
+    logits, labels, split = problem(2, 6, 60)
+    logits[:, split.absent[0]] = -torch.inf
+    kept = labels != split.absent[0]
+    assert_equals_brute_force(logits[kept], labels[kept], split)
+    alone = torch.full((4, 2), -torch.inf)
+    alone[:, 0] = 1.0
+    curve = seen_absent_curve(alone, torch.tensor([0, 0, 1, 1]), ClassSplit(2, [0]))
+    assert (curve.acc_sy.tolist(), curve.acc_uy.tolist()) == ([1.0], [0.0])
+    with pytest.raises(UserError, match="row 0 is infinite in both groups"):
+        seen_absent_curve(torch.full((1, 2), -torch.inf), torch.tensor([0]), ClassSplit(2, [0]))
+
+
+def test_average_logit_gap_is_its_definition():
+    logits, labels, split = problem(4, 7, 50, ties=False)
+    rows = split.is_seen(labels)
+    logits, labels = logits[rows], labels[rows]
+    if len(split.seen) == 1:
+        split = ClassSplit(7, [0, 1])
+    wrong_seen, absent = [], []
+    for row, y in zip(logits.tolist(), labels.tolist()):
+        others = [row[c] for c in split.seen if c != y]
+        wrong_seen.append(sum(others) / len(others))
+        absent.append(sum(row[c] for c in split.absent) / len(split.absent))
+    expected = sum(wrong_seen) / len(wrong_seen) - sum(absent) / len(absent)
+    assert average_logit_gap(logits, labels, split) == pytest.approx(expected)
+
+
+def test_average_logit_gap_recovers_an_offset_under_noise(random):
+    n, num_classes, offset = 20_000, 10, 2.5
+    split = ClassSplit(num_classes, [1, 4, 6])
+    logits = torch.randn(n, num_classes, generator=random) + offset * split.seen_mask
+    labels = torch.tensor(split.seen)[torch.randint(3, (n,), generator=random)]
+    logits[range(n), labels] += 10  # the true logit does not enter
+    standard_error = (1 / (2 * n) + 1 / (7 * n)) ** 0.5
+    assert average_logit_gap(logits, labels, split) == pytest.approx(offset, abs=4 * standard_error)
+
+
+def test_average_logit_gap_sees_no_absent_data():
+    split = ClassSplit(4, [0, 1])
+    with pytest.raises(UserError, match="2 rows have absent labels"):
+        average_logit_gap(torch.zeros(3, 4), torch.tensor([0, 2, 3]), split)
+    with pytest.raises(UserError, match="at least two seen classes"):
+        average_logit_gap(torch.zeros(1, 4), torch.tensor([0]), ClassSplit(4, [0]))
+    with pytest.raises(UserError, match="there are no rows"):
+        average_logit_gap(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), split)
+
+
+def test_test_labels_do_not_reach_the_average_logit_gap(digits, monkeypatch):
+    spec = digits.specs[0]
+    before = digits.average_logit_gap(spec, spec.epochs)
+    real = type(digits).outputs
+
+    def only_train(self, spec, epoch, part):
+        assert part == "train", "ALG asked for test outputs"
+        outputs = real(self, spec, epoch, part)
+        absent = ~self.split(spec).is_seen(outputs.labels)
+        outputs.logits[absent] = 1e6  # spoil all absent-class data
+        return outputs
+
+    monkeypatch.setattr(type(digits), "outputs", only_train)
+    assert digits.average_logit_gap(spec, spec.epochs) == before
+
+
+def test_shifting_by_zero_changes_nothing_and_shifts_add_up():
+    logits, _, split = problem(6, 5, 20)
+    assert torch.equal(shift_logits(logits, split, 0.0), logits)
+    assert torch.equal(shift_logits(shift_logits(logits, split, 2), split, -5), shift_logits(logits, split, -3))

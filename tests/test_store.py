@@ -1,0 +1,88 @@
+import errno
+import os
+import threading
+
+import pandas as pd
+import pytest
+import torch
+
+from analysis_lib import UserError, paths, store
+
+
+def files(root):
+    return sorted(path.name for path in root.rglob("*") if path.is_file() and "data_manifests" not in path.parts)
+
+
+def test_tensors_and_metadata_round_trip(project):
+    tensors = {"a": torch.arange(6).reshape(2, 3).T, "b": torch.tensor([1.5], dtype=torch.float64)}
+    store.write_tensors(project / "x.safetensors", tensors, {"note": "kept"})
+    back = store.read_tensors(project / "x.safetensors")
+    assert all(torch.equal(tensors[name], back[name]) and tensors[name].dtype == back[name].dtype for name in tensors)
+    assert store.read_metadata(project / "x.safetensors") == {"note": "kept"}
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(project, monkeypatch):
+    path = project / "results" / "t.csv"
+    store.write_text(path, "old")
+
+    def full(self, data):
+        with open(self, "wb") as file:
+            file.write(data[:1])  # half-written, as on a real disk
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(UserError, match=r"the disk is full: results/t.csv was not written; free some space") as caught:
+        store.write_text(path, "new")
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == "old"
+    assert files(project) == ["t.csv"]
+
+
+def test_a_failure_while_writing_leaves_nothing(project):
+    with pytest.raises(RuntimeError), store.replacing(project / "y") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert files(project) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_folder_that_cannot_be_written_is_named(project):
+    (project / "results").mkdir(mode=0o500)
+    with pytest.raises(UserError, match="cannot write results/digits/t.csv"):
+        store.write_table(pd.DataFrame({"a": [1]}), "digits", "t")
+
+
+def test_a_damaged_artifact_is_named(project):
+    (project / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
+    with pytest.raises(UserError, match="cannot read bad.safetensors .* delete it and run the same command again"):
+        store.read_tensors(project / "bad.safetensors")
+
+
+def test_tables_read_back_to_the_same_floats(project):
+    table = pd.DataFrame({"value": torch.rand(50, dtype=torch.float64).numpy()})
+    back = pd.read_csv(store.write_table(table, "digits", "t"))
+    pd.testing.assert_frame_equal(table, back, check_exact=True)
+
+
+def test_states_of_a_run(project):
+    assert store.state("r") == "missing"
+    store.write_json(paths.run_spec("r"), {})
+    assert store.state("r") == "partial"
+    store.write_text(paths.run_done("r"), "")
+    assert store.state("r") == "done"
+
+
+def test_a_run_is_held_by_one_at_a_time(project):
+    order = []
+
+    def second():
+        with store.locked("r"):
+            order.append("second")
+
+    with store.locked("r"):
+        other = threading.Thread(target=second)
+        other.start()
+        other.join(0.2)
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"]
