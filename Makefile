@@ -8,7 +8,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup reproduce runs smoke test bench lab report clean FORCE
+# executing notebooks in place must not depend on the folder of the same name
+.PHONY: help notebooks setup reproduce runs smoke test bench lab report clean FORCE
 
 PY := .venv/bin/python
 READY := .venv/ready
@@ -60,6 +61,10 @@ bench: $(READY)  ## speed, as ratios measured in one run
 
 report: $(DONE)/05_calibration.ipynb  ## print the summary of BENCHMARK
 	$(PY) -m analysis_lib report $(BENCHMARK)
+
+notebooks: $(READY)  ## for maintainers: run notebooks in place on the smoke profile, keep only checked outputs
+	$(PY) -m jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace $(NOTEBOOKS)
+	$(PY) -m nbstripout --keep-count --extra-keys "cell.metadata.execution metadata.language_info" $(NOTEBOOKS)
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	$(PY) -m jupyter lab notebooks

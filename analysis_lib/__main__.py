@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import notebooks, paths, runs
+from . import notebooks, paths, runs, store, study
 from .data import digits, emoji
 from .data.images import load_images
 from .data.manifest import load_manifest
@@ -35,6 +35,12 @@ def notebook(arguments: argparse.Namespace) -> None:
     print(paths.shown(output))
 
 
+def report(arguments: argparse.Namespace) -> None:
+    summary = store.read_table(arguments.benchmark, "summary_mean")
+    summary["text"] = [f"{row.mean:.3f}" + (f" ± {row.std:.3f}" if row.n > 1 else "") + f" (n={row.n})" for row in summary.itertuples()]
+    print(summary.pivot(index="metric", columns="checkpoint", values="text")[[study.PRE_TRAINED, study.FINE_TUNED]].to_string())
+
+
 def manifest(arguments: argparse.Namespace) -> None:
     if arguments.benchmark not in MANIFESTS:
         raise unknown("benchmark with a manifest made here", arguments.benchmark, MANIFESTS)
@@ -61,6 +67,10 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("file", help="a notebook, such as notebooks/01_fine_tuning.ipynb")
     verb.add_argument("settings", nargs="*", metavar="name=value", help="values for its parameters cell, such as benchmark=emoji seeds=0,1,2")
     verb.set_defaults(act=notebook)
+
+    verb = verbs.add_parser("report", help="print the summary that notebook 05 wrote")
+    verb.add_argument("benchmark", help="a name from data_manifests/, such as digits or emoji")
+    verb.set_defaults(act=report)
 
     verb = verbs.add_parser("manifest", help="for maintainers: make a benchmark's manifest anew")
     verb.add_argument("benchmark", help="digits or emoji")

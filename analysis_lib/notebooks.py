@@ -2,12 +2,13 @@
 
 import ast
 import logging
+import os
 from pathlib import Path
 
 import nbformat
 import papermill
 
-from . import paths, store
+from . import paths, runtime, store
 from .errors import UserError, unknown
 
 
@@ -50,11 +51,15 @@ def run_notebook(notebook: Path, output: Path, settings: list[str]) -> None:
     """
     values = parse_settings(settings, parameters_of(notebook))
     logging.getLogger("papermill").setLevel(logging.ERROR)
+    os.environ[runtime.HEADLESS] = "1"  # the kernel inherits it
     failed = output.with_suffix(".failed.ipynb")
     with store.replacing(output) as temporary:
         draft = temporary.with_suffix(".ipynb")
         try:
-            papermill.execute_notebook(notebook, draft, parameters=values, cwd=str(notebook.parent), progress_bar=False)
+            papermill.execute_notebook(
+                notebook, draft, parameters=values, cwd=str(notebook.parent), progress_bar=False,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            )
             draft.replace(temporary)
         except papermill.PapermillExecutionError as error:
             if error.ename == UserError.__name__:

@@ -49,8 +49,10 @@ def extract(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, index:
 
 
 def save_outputs(path: Path, outputs: Outputs) -> None:
+    """Write Outputs as safetensors."""
     store.write_tensors(path, vars(outputs))
 
 
 def load_outputs(path: Path) -> Outputs:
+    """Read Outputs back. Raises UserError when they are absent or damaged."""
     return Outputs(**store.read_tensors(path))

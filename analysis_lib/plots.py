@@ -73,7 +73,7 @@ def draw_by_epoch(by_epoch: pd.DataFrame, metrics: Sequence[str], ax: Axes, ylab
     seeds = by_epoch["seed"].nunique()
     ax.set(xlabel=f"fine-tuning epoch (0: pre-trained); mean ± sd of {seeds} seed{'s' * (seeds > 1)}", ylabel=ylabel)
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-    ax.set_ylim(0, 100)
+    ax.set_ylim(-3, 103)
     return ax
 
 
@@ -117,7 +117,7 @@ def draw_accuracy_by_gamma(curves: pd.DataFrame, points: pd.DataFrame, ax: Axes)
         ax.axvline(point["gamma"], color="black", linewidth=0.8, linestyle=":")
         ax.plot(point["gamma"], 100 * point["acc_yy"], color="black", marker=METHOD_MARKERS[point["method"]], markersize=9 if "oracle" in point["method"] else 6)
     ax.legend(fontsize=8, loc="upper right")
-    ax.set(xlabel="$\\gamma$ added to absent logits", ylabel="test accuracy (%)", ylim=(0, 100))
+    ax.set(xlabel="$\\gamma$ added to absent logits", ylabel="test accuracy (%)", ylim=(-3, 103))
     return ax
 
 

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from .errors import UserError
 
+HEADLESS = "TQDM_DISABLE"  # tqdm's own switch; set for kernels that nobody watches
 STACK = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "matplotlib", "seaborn", "papermill")
 
 
@@ -51,12 +52,15 @@ def deterministic() -> None:
 
 
 def in_notebook() -> bool:
-    return "ipykernel" in sys.modules
+    """Whether this process is a Jupyter kernel."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None
 
 
 def progress(items: Iterable, title: str) -> Iterator:
-    """`items`, with a bar in a terminal; a log or a saved notebook gets no half-drawn bars."""
-    return tqdm(items, desc=title, leave=False, disable=not sys.stderr.isatty())
+    """`items`, with a bar in a terminal or an open notebook; a log or a headless notebook gets no half-drawn bars."""
+    watched = sys.stderr.isatty() or (in_notebook() and not os.environ.get(HEADLESS))
+    return tqdm(items, desc=title, leave=False, disable=not watched)
 
 
 def log(line: str) -> None:

@@ -45,15 +45,18 @@ def replacing(path: Path):
 
 
 def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole; raises as `replacing` does."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text; raises as `replacing` does."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: object) -> None:
+    """Write JSON with sorted keys; raises as `replacing` does."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
@@ -86,6 +89,14 @@ def write_table(df: pd.DataFrame, benchmark: str, name: str) -> Path:
     path = paths.table(benchmark, name)
     write_text(path, df.to_csv(index=False, lineterminator="\n"))
     return path
+
+
+def read_table(benchmark: str, name: str) -> pd.DataFrame:
+    """Read results/<benchmark>/<name>.csv. Raises UserError when it is not there yet."""
+    path = paths.table(benchmark, name)
+    if not path.exists():
+        raise UserError(f"there is no {paths.shown(path)} yet; run `make reproduce BENCHMARK={benchmark}`")
+    return pd.read_csv(path)
 
 
 def state(run_id: str) -> str:

@@ -31,16 +31,21 @@ def percent(table: pd.DataFrame) -> pd.Series:
     return table.apply(lambda row: f"{100 * row['mean']:.1f}" + (f" ± {100 * row['std']:.1f}" if row["n"] > 1 else "") + f" (n={row['n']:.0f})", axis=1)
 
 
-def verdicts(changes: pd.DataFrame) -> pd.Series:
-    """A `change` table in words: `falls` or `rises` where the interval leaves zero out, else `undecided`."""
+def verdicts(changes: pd.DataFrame, by: Sequence[str]) -> str:
+    """A `change` table of accuracies in words, one line per row named by the columns `by`.
+
+    `falls` or `rises` where the interval leaves zero out, else `undecided`.
+    """
     def verdict(row: pd.Series) -> str:
         word = "falls" if row["high"] < 0 else "rises" if row["low"] > 0 else "undecided"
-        return f"{word}: {100 * row['mean']:+.1f} points, 95 % interval [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}], n={row['n']:.0f} seeds"
+        name = ", ".join(row[column] for column in by)
+        return (f"{name}: {word}, {100 * row['mean']:+.1f} points, 95 % interval [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}], "
+                f"n={row['n']:.0f} seeds")
 
-    return changes.apply(verdict, axis=1)
+    return "\n".join(verdict(row) for _, row in changes.iterrows())
 
 
-def grid(table: pd.DataFrame, index: str, columns: str) -> pd.DataFrame:
-    """A means table as a readable grid of `percent` texts."""
-    return table.assign(text=percent(table)).pivot(index=index, columns=columns, values="text").reindex(
-        index=table[index].drop_duplicates(), columns=table[columns].drop_duplicates()).rename_axis(index=None, columns=None)
+def grid(table: pd.DataFrame, index: Sequence[str], columns: str) -> pd.DataFrame:
+    """A means table as a readable grid of `percent` texts, in the table's own order."""
+    texts = table.assign(text=percent(table)).set_index([*index, columns])["text"]
+    return texts.unstack(sort=False).rename_axis(columns=None)

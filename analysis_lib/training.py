@@ -62,32 +62,40 @@ def train(
         after_epoch(0, model)
         history = [{"epoch": 0}]
         _commit(model, optimizer, spec, history)
-    steps = math.ceil(len(rows) / spec.batch_size)
     for epoch in range(len(history), spec.epochs + 1):
-        model.train()
-        generator = runtime.generator_for("loader", spec.run_id, epoch)
-        batches = rows[torch.randperm(len(rows), generator=generator)].tensor_split(steps)  # even sizes: none is dropped or tiny
-        loss_sum, right = 0.0, 0
-        for step, batch in enumerate(runtime.progress(batches, f"{spec.run_id} epoch {epoch}/{spec.epochs}")):
-            for group in optimizer.param_groups:
-                group["lr"] = spec.lr * (1 + math.cos(math.pi * ((epoch - 1) * steps + step) / (spec.epochs * steps))) / 2
-            x = prepare(images[batch], generator)
-            y = labels[batch].to(x.device)
-            logits = model(x)
-            loss = functional.cross_entropy(logits, y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if not math.isfinite(value := loss.item()):
-                raise UserError(f"the loss became {value} in run {spec.run_id} at epoch {epoch}, step {step + 1}; "
-                                f"lower the learning rate (now {spec.lr:g})")
-            loss_sum += value * len(batch)
-            right += (logits.argmax(1) == y).sum().item()
-        history.append({"epoch": epoch, "loss": loss_sum / len(rows), "train_accuracy": right / len(rows), "n": len(rows)})
+        history.append({"epoch": epoch} | train_epoch(model, optimizer, images, labels, rows, spec, epoch, prepare))
         after_epoch(epoch, model)
         _commit(model, optimizer, spec, history)
         runtime.log(f"{spec.run_id} epoch {epoch}/{spec.epochs}: loss {history[-1]['loss']:.3f}, "
                     f"training accuracy {100 * history[-1]['train_accuracy']:.1f} %")
+
+
+def train_epoch(model, optimizer, images, labels, rows, spec, epoch, prepare) -> dict[str, float]:
+    """One pass over `rows` in the order of the epoch's own stream; arguments as in `train`.
+
+    Returns the mean loss and the accuracy of the batches as they were seen, over n images.
+    """
+    model.train()
+    generator = runtime.generator_for("loader", spec.run_id, epoch)
+    steps = math.ceil(len(rows) / spec.batch_size)
+    batches = rows[torch.randperm(len(rows), generator=generator)].tensor_split(steps)  # even sizes: none dropped, none tiny
+    loss_sum, right = 0.0, 0
+    for step, batch in enumerate(runtime.progress(batches, f"{spec.run_id} epoch {epoch}/{spec.epochs}")):
+        for group in optimizer.param_groups:
+            group["lr"] = spec.lr * (1 + math.cos(math.pi * ((epoch - 1) * steps + step) / (spec.epochs * steps))) / 2
+        x = prepare(images[batch], generator)
+        y = labels[batch].to(x.device)
+        logits = model(x)
+        loss = functional.cross_entropy(logits, y)
+        if not math.isfinite(value := loss.item()):
+            raise UserError(f"the loss became {value} in run {spec.run_id} at epoch {epoch}, step {step + 1}; "
+                            f"lower the learning rate (now {spec.lr:g})")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss_sum += value * len(batch)
+        right += (logits.argmax(1) == y).sum().item()
+    return {"loss": loss_sum / len(rows), "train_accuracy": right / len(rows), "n": len(rows)}
 
 
 def _commit(model: nn.Module, optimizer: torch.optim.Optimizer, spec: RunSpec, history: list[dict]) -> None:

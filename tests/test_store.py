@@ -60,8 +60,14 @@ def test_a_damaged_artifact_is_named(project):
 
 def test_tables_read_back_to_the_same_floats(project):
     table = pd.DataFrame({"value": torch.rand(50, dtype=torch.float64).numpy()})
-    back = pd.read_csv(store.write_table(table, "digits", "t"))
+    store.write_table(table, "digits", "t")
+    back = store.read_table("digits", "t")
     pd.testing.assert_frame_equal(table, back, check_exact=True)
+
+
+def test_a_table_that_is_not_there_yet_says_how_to_get_it(project):
+    with pytest.raises(UserError, match="there is no results/emoji/summary.csv yet; run `make reproduce BENCHMARK=emoji`"):
+        store.read_table("emoji", "summary")
 
 
 def test_states_of_a_run(project):

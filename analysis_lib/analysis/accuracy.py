@@ -29,7 +29,8 @@ def check_scores(scores: torch.Tensor, labels: torch.Tensor, split: ClassSplit) 
 def best_in(scores: torch.Tensor, columns: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """The largest score among `columns` and its class, both (N,); the lowest class wins a tie."""
     index = torch.tensor(columns, device=scores.device)
-    value, position = scores[:, index].max(1)
+    parts = [part[:, index].max(1) for part in scores.split(1024)]  # small copies stay in the cache
+    value, position = (torch.cat(column) for column in zip(*parts))
     return value, index[position]
 
 

@@ -1,0 +1,69 @@
+"""How much of the raw speed of a training step survives in the whole loop: loading, augmentation, bookkeeping.
+
+The raw step is the same model, optimiser and batch size on one resident, already augmented batch. Both are timed in
+turns in one process, so a change in the machine's speed hits both.
+
+    python bench/throughput.py            # about two minutes on 2 cores
+"""
+
+import statistics
+import time
+
+import torch
+from torch.nn import functional
+
+from analysis_lib import models, runs, runtime
+from analysis_lib.data.images import load_images
+from analysis_lib.data.manifest import load_manifest
+from analysis_lib.outputs import normalizer
+from analysis_lib.training import OPTIMIZERS, augment, train_epoch
+
+ROUNDS, STEPS = 9, 8
+
+device = runtime.pick_device()
+manifest = load_manifest("emoji")
+(spec,) = runs.plan("emoji", "default", [0])
+images, labels = load_images(manifest), manifest.labels
+model = models.create_model(spec.model, len(manifest.class_names)).to(device, memory_format=torch.channels_last)
+optimizer = OPTIMIZERS[spec.optimizer](model.parameters(), spec)
+normalize = normalizer(manifest.head.mean, manifest.head.std, torch.float32, device)
+rows = manifest.rows("train")[: STEPS * spec.batch_size]
+
+
+def prepare(batch, generator):
+    return augment(normalize(batch), manifest.head.augmentation.scale, manifest.head.augmentation.flip, generator)
+
+
+def whole_loop():
+    train_epoch(model, optimizer, images, labels, rows, spec, 1, prepare)
+
+
+resident = prepare(images[rows[: spec.batch_size]], runtime.generator_for("bench")), labels[rows[: spec.batch_size]].to(device)
+
+
+def raw_steps():
+    model.train()
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0  # the same arithmetic, without fitting one batch until its gradients underflow
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(resident[0]), resident[1]).backward()
+        optimizer.step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds(function):
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+seconds(raw_steps), seconds(whole_loop)
+pairs = [(seconds(raw_steps), seconds(whole_loop)) for _ in range(ROUNDS)]
+count = STEPS * spec.batch_size
+raw, whole = (statistics.median(column) for column in zip(*pairs))
+share = statistics.median(a / b for a, b in pairs)
+print(f"{manifest.head.model} on {device}, {torch.get_num_threads()} threads, batch {spec.batch_size}, {manifest.head.image_size} px")
+print(f"resident batch {count / raw:.1f} images/s, whole loop {count / whole:.1f} images/s: {100 * share:.0f} % (at least 85 %), "
+      f"{ROUNDS} rounds from {100 * min(a / b for a, b in pairs):.0f} to {100 * max(a / b for a, b in pairs):.0f} %")

@@ -1,0 +1,127 @@
+"""The shape of the house: which way imports go, and what must not appear in it."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from analysis_lib import paths
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PACKAGE = REPOSITORY / "analysis_lib"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+# Data flows one way: a module imports only from rows above its own, or from its own row.
+LAYERS = [
+    {"errors", "compat"},
+    {"paths", "split"},
+    {"runtime", "store", "spec"},
+    {"data"},
+    {"models"},
+    {"outputs", "training"},
+    {"runs"},
+    {"analysis", "tables"},
+    {"study"},
+    {"plots", "notebooks"},
+    {"__init__", "__main__"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def part(module):
+    """The layer member a file belongs to: its folder inside the package, or its own name."""
+    first = module.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported(module):
+    """Layer members that a module imports from the package, by relative import."""
+    folder = module.parent
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = folder
+            for _ in range(node.level - 1):
+                base = base.parent
+            inside = [*base.relative_to(PACKAGE).parts, *(node.module.split(".") if node.module else [])]
+            yield from {inside[0]} if inside else {alias.name for alias in node.names}
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
+            assert not any(name.split(".")[0] == "analysis_lib" for name in names), "use relative imports inside the package"
+
+
+def tracked():
+    names = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()
+    return [REPOSITORY / name for name in names if (REPOSITORY / name).exists()]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))
+def test_imports_go_one_way(module):
+    own = RANK[part(module)]
+    upward = {name for name in imported(module) if RANK[name] > own}
+    assert not upward, f"{module.name} imports {upward} from a later layer"
+
+
+def test_the_import_check_sees_imports():
+    assert {"data", "runtime", "store", "split"} <= set(imported(PACKAGE / "runs.py"))
+    assert set(imported(PACKAGE / "analysis" / "accuracy.py")) == {"errors", "split"}
+
+
+@pytest.mark.parametrize("module", sorted((PACKAGE / "analysis").glob("*.py")), ids=lambda module: module.stem)
+def test_analysis_is_pure(module):
+    assert set(imported(module)) <= {"errors", "split", "analysis"}
+    text = module.read_text()
+    assert not re.search(r"\bopen\(|Path\(|os\.|device\(\"", text)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))
+def test_forbidden_words(module):
+    text = module.read_text()
+    assert not re.search(r"\.cuda\(|\bpickle\b|np\.load\(|(?<!safetensors\.)torch\.save\(|manual_seed_all", text)
+    for call in re.findall(r"torch\.load\([^\n]*\)", text):
+        assert "weights_only=True" in call
+    assert text.startswith('"""'), "every module says in a docstring what it is"
+
+
+def test_every_public_function_has_a_docstring():
+    for module in MODULES:
+        if module.name == "__main__.py":
+            continue
+        for node in ast.parse(module.read_text()).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_") and module.name != "paths.py":
+                assert ast.get_docstring(node), f"{module.name}: {node.name}"
+
+
+def test_no_machine_paths_and_no_registry_hosts():
+    for path in tracked():
+        if path.suffix in {".py", ".md", ".ipynb", ".toml", ".txt", ".yml", ".json", ".csv", ""}:
+            text = path.read_text()
+            assert not re.search(r"(?<![\w.])/(home|root|work|Users)/\w", text), path
+            assert not re.search(r"registry\.npmjs|pypi\.org/simple|files\.pythonhosted", text), path
+
+
+def test_ignore_rules_are_anchored_and_swallow_no_package():
+    names = {str(path.relative_to(REPOSITORY)) for path in tracked()}
+    assert {str(module.relative_to(REPOSITORY)) for module in MODULES} <= names
+    for line in (REPOSITORY / ".gitignore").read_text().splitlines():
+        assert line.startswith("/") or line in {"__pycache__/", ".ipynb_checkpoints/"}, line
+
+
+def test_artifact_paths_stay_under_the_root(project):
+    for made in (paths.run_outputs("r", 1, "test"), paths.table("b", "t"), paths.figure("b", "f", "png"), paths.image_cache("b", "d")):
+        assert made.is_relative_to(project)
+
+
+def test_the_three_environments_agree():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    pins = dict(line.lower().replace("_", "-").split("==") for line in (REPOSITORY / "constraints.txt").read_text().splitlines())
+    for requirement in wanted:
+        name, _, version = requirement.partition("==")
+        assert name in pins, f"{name} has no pin in constraints.txt"
+        assert version in ("", pins[name]), name
+    conda = (REPOSITORY / "environment.yml").read_text()
+    assert "--constraint constraints.txt" in conda and "--editable .[test]" in conda
+    assert "python=3.11" in conda and "nodejs" in conda
+    assert project["requires-python"] == ">=3.11"

@@ -1,0 +1,117 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from analysis_lib import accuracies, paths, study, tables
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+SMOKE = """
+from analysis_lib import store, study, tables
+runs = study.open_study("digits", "smoke", [0, 1], "cpu")
+by_epoch, calibrated = study.metrics_by_epoch(runs), study.calibrations(runs)
+summary = study.summary(runs, by_epoch, calibrated)
+store.write_table(summary, "digits", "summary")
+store.write_table(study.curves(runs), "digits", "curves")
+store.write_table(study.thieves(runs), "digits", "thieves")
+print(tables.grid(tables.over_seeds(summary, ["checkpoint", "metric"]), ["metric"], "checkpoint").to_string())
+print(tables.verdicts(study.against_pretrained(calibrated), ["method", "metric"]))
+"""
+
+
+def smoke(root, threads):
+    """The smoke study in a process of its own; what it prints."""
+    environment = os.environ | {"FTC_ROOT": str(root), "OMP_NUM_THREADS": str(threads)}
+    return subprocess.run([sys.executable, "-c", SMOKE], cwd=REPOSITORY, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def results(root):
+    return {path.name: path.read_bytes() for path in (root / "results").rglob("*.csv")}
+
+
+def test_same_bytes_again_and_the_same_digits_with_two_threads(tmp_path):
+    printed = {}
+    for name, threads in (("first", 1), ("again", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data_manifests").symlink_to(REPOSITORY / "data_manifests")
+        printed[name] = smoke(tmp_path / name, threads)
+    assert printed["first"] == printed["again"] == printed["two"]
+    assert len(results(tmp_path / "first")) == 3
+    assert results(tmp_path / "first") == results(tmp_path / "again")
+
+
+def test_the_phenomenon_shows_on_digits(digits):
+    """Absent accuracy collapses, the order among absent classes survives above chance, a shift brings them back."""
+    table = study.calibrations(digits).pivot(index=["seed", "checkpoint"], columns="method", values="acc_uy").unstack()
+    assert (table["none"]["fine-tuned"] < table["none"]["pre-trained"] - 0.2).all()
+    assert (table["gamma* (oracle)"]["fine-tuned"] > table["none"]["fine-tuned"] + 0.2).all()
+
+
+def test_the_summary_holds_what_a_reader_needs(digits):
+    by_epoch, calibrated = study.metrics_by_epoch(digits), study.calibrations(digits)
+    summary = study.summary(digits, by_epoch, calibrated)
+    needed = {"acc_yy", "acc_sy", "acc_uy", "acc_ss", "acc_uu", "ncm_acc_sy", "ncm_acc_uy", "p_absent_u", "ausuc", "ALG: gamma", "gamma* (oracle): gamma"}
+    needed |= {f"{method}: acc_{key}" for method in ("ALG", "gamma* (oracle)") for key in ("sy", "uy", "yy")}
+    for _, rows in summary.groupby(["seed", "checkpoint"]):
+        assert needed <= set(rows["metric"]) and rows["metric"].is_unique
+    assert len(summary.groupby(["seed", "checkpoint"])) == 4
+    assert tables.over_seeds(summary, ["checkpoint", "metric"])["n"].eq(2).all()
+
+
+def test_tables_agree_with_the_outputs_they_come_from(digits):
+    spec = digits.specs[1]
+    test = digits.outputs(spec, 2, "test")
+    direct = accuracies(test.logits, test.labels, digits.split(spec))
+    rows = study.metrics_by_epoch(digits).query(f"seed == {spec.seed} and epoch == 2").set_index("metric")
+    assert {key: rows.loc[key, "value"] for key in direct} == direct
+    n_seen = int(digits.split(spec).is_seen(test.labels).sum())
+    assert rows.loc[["acc_sy", "acc_uy", "acc_yy"], "samples"].tolist() == [n_seen, len(test.labels) - n_seen, len(test.labels)]
+
+
+def test_thieves_account_for_every_lost_sample(digits):
+    stolen = study.thieves(digits)
+    for spec in digits.specs:
+        test = digits.outputs(spec, spec.epochs, "test")
+        split = digits.split(spec)
+        lost = int((~split.is_seen(test.labels) & split.is_seen(test.logits.argmax(1))).sum())
+        rows = stolen[stolen["seed"] == spec.seed]
+        assert rows["taken"].sum() == lost
+        names = digits.manifest.class_names
+        assert set(rows["seen"]) <= {names[c] for c in split.seen} and set(rows["absent"]) <= {names[c] for c in split.absent}
+        assert (rows.groupby("absent")["taken"].sum() <= rows.groupby("absent")["of"].first()).all()
+
+
+def test_overview_counts_every_image_once(digits):
+    table = study.overview(digits.manifest, [0, 1])
+    assert table.groupby("seed")[["train", "test"]].sum().sum(axis=1).eq(1797).all()
+    assert table.groupby("seed")["classes"].sum().eq(10).all()
+
+
+def test_the_gallery_shows_training_images_of_the_named_classes(digits):
+    rows, titles = study.gallery(digits.manifest, 0, most=6)
+    body = digits.manifest.body.iloc[rows]
+    split = digits.manifest.class_split(0)
+    assert (body["split"] == "train").all() and body["label"].is_unique and len(body) == 6
+    assert titles == [f"{label} ({'seen' if label in split.seen else 'absent'})" for label in body["label"]]
+
+
+def test_against_pretrained_compares_with_the_model_as_it_came(digits):
+    calibrated = study.calibrations(digits)
+    versus = study.against_pretrained(calibrated).set_index(["method", "metric"])
+    wide = calibrated.pivot(index="seed", columns=["checkpoint", "method"], values="acc_uy")
+    expected = (wide[("fine-tuned", "ALG")] - wide[("pre-trained", "none")]).mean()
+    assert versus.loc[("ALG", "acc_uy"), "mean"] == pytest.approx(expected)
+
+
+def test_reported_means_are_over_seeds(digits):
+    by_epoch = study.metrics_by_epoch(digits)
+    means = tables.over_seeds(by_epoch, ["metric", "epoch"])
+    row = means.query("metric == 'ausuc' and epoch == 4").iloc[0]
+    curves = [digits.curve(spec, 4).ausuc for spec in digits.specs]
+    assert (row["mean"], row["std"]) == pytest.approx((sum(curves) / 2, torch.tensor(curves).std().item()))
+    assert isinstance(means, pd.DataFrame) and not paths.table("digits", "summary").exists()

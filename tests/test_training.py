@@ -1,0 +1,223 @@
+import hashlib
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from analysis_lib import UserError, models, paths, runs, store, training
+from analysis_lib.data.manifest import load_manifest
+from analysis_lib.outputs import extract, normalizer
+from analysis_lib.runtime import generator_for
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def contents(run_id):
+    """Every file of a run with its bytes."""
+    return {str(path.relative_to(paths.run(run_id))): path.read_bytes() for path in paths.run(run_id).rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def plan(digits, project, digits_root):
+    """The plan of one smoke run in an empty project whose pre-training is done."""
+    (spec,) = runs.plan("digits", "smoke", [0])
+    source = runs.pretraining(load_manifest("digits"), spec.dtype)
+    paths.runs().mkdir()
+    paths.run(source.run_id).symlink_to(digits_root / "runs" / source.run_id)
+    return spec
+
+
+def test_the_same_seed_gives_the_same_bytes(plan, digits_root, monkeypatch):
+    runs.execute(plan, "cpu")
+    fresh = contents(plan.run_id)
+    assert "done" in fresh and "checkpoint.safetensors" not in fresh
+    monkeypatch.setenv("FTC_ROOT", str(digits_root))
+    assert fresh == contents(plan.run_id)
+
+
+@pytest.mark.parametrize("stop_at", range(0, 24, 2))
+def test_a_run_stopped_at_any_write_continues_to_the_same_bytes(plan, digits_root, monkeypatch, stop_at):
+    """Stop instead of the n-th write of the run, at every other write, then run again."""
+    real, count = store.write_bytes, iter(range(10**6))
+
+    def stopping(path, data):
+        if next(count) == stop_at:
+            raise KeyboardInterrupt
+        real(path, data)
+
+    monkeypatch.setattr(store, "write_bytes", stopping)
+    try:
+        runs.execute(plan, "cpu")
+        assert stop_at >= next(count) - 1, "the run ended before the stop"
+    except KeyboardInterrupt:
+        assert store.state(plan.run_id) != "done"
+    monkeypatch.setattr(store, "write_bytes", real)
+    runs.execute(plan, "cpu")
+    resumed = contents(plan.run_id)
+    monkeypatch.setenv("FTC_ROOT", str(digits_root))
+    assert resumed == contents(plan.run_id)
+
+
+def test_a_killed_process_continues_to_the_same_bytes(plan, digits_root, monkeypatch):
+    command = [sys.executable, "-m", "analysis_lib", "run", "digits", "--profile", "smoke", "--seeds", "0", "--device", "cpu"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    while not paths.run_checkpoint(plan.run_id).exists():
+        time.sleep(0.01)
+        assert process.poll() is None, "the run ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert store.state(plan.run_id) == "partial"
+    runs.execute(plan, "cpu")
+    resumed = {name: data for name, data in contents(plan.run_id).items() if not name.endswith(".tmp")}
+    monkeypatch.setenv("FTC_ROOT", str(digits_root))
+    assert resumed == contents(plan.run_id)
+
+
+def test_a_finished_run_is_not_touched_again(digits):
+    spec = digits.specs[0]
+    before = {path: path.stat().st_mtime_ns for path in paths.run(spec.run_id).rglob("*")}
+    assert runs.execute(spec, "cpu") == spec.run_id
+    assert before == {path: path.stat().st_mtime_ns for path in paths.run(spec.run_id).rglob("*")}
+
+
+def test_a_loss_that_is_not_finite_ends_in_one_sentence(plan):
+    (wild,) = runs.plan("digits", "smoke", [0], lr=1e200)
+    with pytest.raises(UserError, match=r"the loss became (nan|inf) in run digits-finetune-s0-.* at epoch 1, step \d+; lower the learning rate \(now 1e\+200\)"):
+        runs.execute(wild, "cpu")
+    assert store.state(wild.run_id) == "partial"
+
+
+def test_the_metrics_count_what_was_trained_on(digits):
+    spec, manifest = digits.specs[0], digits.manifest
+    lines = [json.loads(line) for line in paths.run_metrics(spec.run_id).read_text().splitlines()]
+    train = manifest.rows("train")
+    assert [line["epoch"] for line in lines] == list(range(spec.epochs + 1))
+    assert {line["n"] for line in lines[1:]} == {int(digits.split(spec).is_seen(manifest.labels[train]).sum())}
+    assert lines[-1]["loss"] < lines[1]["loss"]
+
+
+def test_absent_classes_cannot_influence_fine_tuning(plan, digits_root, monkeypatch):
+    """Blacken every absent-class image and every test image: the trained model is the same, byte for byte."""
+    manifest = load_manifest("digits")
+    images = runs.load_images(manifest)
+    split = manifest.class_split(plan.seed)
+    images[~split.is_seen(manifest.labels)] = 0
+    images[manifest.rows("test")] = 0
+    monkeypatch.setattr(runs, "load_images", lambda manifest: images)
+    runs.execute(plan, "cpu")
+    spoiled = paths.run_model(plan.run_id).read_bytes()
+    monkeypatch.setenv("FTC_ROOT", str(digits_root))
+    assert spoiled == paths.run_model(plan.run_id).read_bytes()
+
+
+def test_one_step_is_sgd_with_nesterov_momentum_and_a_cosine_rate(plan):
+    """Two steps of the loop against the textbook update, on a linear model in float64."""
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).double()
+    images = torch.randint(256, (8, 3, 2, 2), generator=generator_for("test"), dtype=torch.uint8)
+    labels = torch.arange(8) % 3
+    spec = runs.RunSpec(benchmark="b", data="", model="m", init="", seed=0, epochs=1, lr=0.1, batch_size=4, weight_decay=0.01)
+    weight, velocity = model[1].weight.detach().clone(), 0
+    order = torch.randperm(8, generator=generator_for("loader", spec.run_id, 1))
+    bias, bias_velocity = model[1].bias.detach().clone(), 0
+    for step, batch in enumerate(order.tensor_split(2)):
+        x = images[batch].flatten(1).double() / 255
+        residual = ((x @ weight.T + bias).softmax(1) - torch.eye(3, dtype=torch.float64)[labels[batch]]) / 4
+        rate = 0.1 * (1 + math.cos(math.pi * step / 2)) / 2
+        gradient, bias_gradient = residual.T @ x + 0.01 * weight, residual.sum(0) + 0.01 * bias
+        velocity, bias_velocity = 0.9 * velocity + gradient, 0.9 * bias_velocity + bias_gradient
+        weight, bias = weight - rate * (gradient + 0.9 * velocity), bias - rate * (bias_gradient + 0.9 * bias_velocity)
+    optimizer = training.OPTIMIZERS["sgd"](model.parameters(), spec)
+    measured = training.train_epoch(model, optimizer, images, labels, torch.arange(8), spec, 1, lambda batch, generator: batch.double() / 255)
+    assert torch.allclose(model[1].weight, weight, atol=1e-12)
+    assert torch.allclose(model[1].bias, bias, atol=1e-12)
+    assert measured["n"] == 8
+
+
+def test_an_unknown_optimizer_names_the_choices(plan):
+    (spec,) = runs.plan("digits", "smoke", [0], optimizer="sdg")
+    with pytest.raises(UserError, match="unknown optimizer 'sdg' .did you mean 'sgd'.*available: adamw, sgd"):
+        runs.execute(spec, "cpu")
+
+
+def test_adamw_resumes_too(plan, monkeypatch):
+    (spec,) = runs.plan("digits", "smoke", [0], optimizer="adamw", lr=1e-3, epochs=2)
+    runs.execute(spec, "cpu")
+    whole = contents(spec.run_id)
+    shutil.rmtree(paths.run(spec.run_id))
+    real = training.train_epoch
+
+    def stop_at_epoch_2(*arguments):
+        if arguments[-2] == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(training, "train_epoch", stop_at_epoch_2)
+    with pytest.raises(KeyboardInterrupt):
+        runs.execute(spec, "cpu")
+    monkeypatch.setattr(training, "train_epoch", real)
+    runs.execute(spec, "cpu")
+    assert contents(spec.run_id) == whole
+
+
+def test_augmentation_with_the_whole_area_and_no_flip_is_the_identity():
+    x = torch.rand(5, 3, 16, 16, dtype=torch.float64)
+    assert torch.allclose(training.augment(x, (1.0, 1.0), False, generator_for("a")), x)
+
+
+def test_flips_mirror_about_half_of_the_images():
+    x = torch.rand(400, 1, 4, 4, dtype=torch.float64).expand(-1, 3, -1, -1)
+    y = training.augment(x, (1.0, 1.0), True, generator_for("a"))
+    mirrored = torch.isclose(y, x.flip(3)).all((1, 2, 3))
+    assert (mirrored | torch.isclose(y, x).all((1, 2, 3))).all()
+    assert abs(mirrored.double().mean() - 0.5) < 4 * 0.5 / 20
+
+
+def test_crops_cover_the_asked_share_of_the_area():
+    """On a ramp from -1 to 1 a crop's spread is its side length, and it stays inside the picture."""
+    ramp = ((torch.arange(64, dtype=torch.float64) + 0.5) / 32 - 1).expand(300, 3, 64, 64)
+    y = training.augment(ramp, (0.25, 0.64), False, generator_for("a"))
+    side = (y[:, 0, 0, -1] - y[:, 0, 0, 0]) / (ramp[0, 0, 0, -1] - ramp[0, 0, 0, 0])
+    assert 0.5 - 1e-6 <= side.min() < 0.55 and 0.75 < side.max() <= 0.8 + 1e-6
+    assert y.abs().max() <= 1
+
+
+def test_extraction_is_the_model_in_eval_mode(digits):
+    spec, manifest = digits.specs[0], digits.manifest
+    model = models.create_model(spec.model, 10).double()
+    model.load_state_dict(store.read_tensors(paths.run_model(spec.run_id)))
+    normalize = normalizer(manifest.head.mean, manifest.head.std, torch.float64, torch.device("cpu"))
+    rows = manifest.rows("test")
+    ours = extract(model.train(), digits.images, manifest.labels, rows, normalize, batch_size=7)
+    stored = digits.outputs(spec, spec.epochs, "test")
+    plain = model.eval()((digits.images[rows].double() / 255 - 0.5) / 0.5)
+    assert torch.allclose(ours.logits, plain, atol=1e-10) and torch.allclose(stored.logits, plain, atol=1e-10)
+    assert torch.equal(stored.labels, manifest.labels[rows]) and torch.equal(stored.index, rows)
+    head = store.read_tensors(paths.run_head(spec.run_id, spec.epochs))
+    assert torch.allclose(stored.features @ head["weight"].T + head["bias"], stored.logits, atol=1e-10)
+
+
+def test_validation_runs_see_no_test_image(project):
+    manifest = load_manifest("digits")
+    (spec,) = runs.plan("digits", "smoke", [100], validation=True)
+    parts = runs.split_parts(manifest, spec, manifest.class_split(100))
+    together = torch.cat([parts["train"], parts["test"]]).sort().values
+    assert torch.equal(together, manifest.rows("train"))
+    assert 0.15 < len(parts["test"]) / len(together) < 0.25
+    groups = manifest.body["group"]
+    assert not set(groups[parts["train"].tolist()]) & set(groups[parts["test"].tolist()])
+
+
+def test_new_fields_keep_old_run_ids():
+    """The id covers non-default fields only; this one must never change for an unchanged meaning."""
+    spec = runs.RunSpec(benchmark="b", data="d", model="m", init="i", seed=1, epochs=2, lr=0.5)
+    assert spec.run_id == "b-finetune-s1-" + hashlib.sha256(
+        b'{"benchmark": "b", "data": "d", "epochs": 2, "init": "i", "lr": 0.5, "model": "m", "seed": 1}').hexdigest()[:10]
+    assert spec.run_id != runs.RunSpec(benchmark="b", data="d", model="m", init="i", seed=1, epochs=2, lr=0.5, momentum=0.8).run_id
