@@ -1,6 +1,9 @@
 """Fine-tuned on some of a classifier's classes: what happened to the others, and how to get them back."""
 
-from . import compat  # first: lets torchvision, and so timm, import beside a CPU-only torch
+from . import compat
+
+compat.enable_torchvision()  # before anything imports torchvision or timm
+
 from .analysis.accuracy import accuracies
 from .analysis.calibration import average_logit_gap, seen_absent_curve, shift_logits
 from .analysis.decomposition import softmax_decomposition

@@ -38,6 +38,3 @@ def enable_torchvision() -> bool:
         return False
     sys.modules[STUB] = types.ModuleType(STUB)
     return True
-
-
-enable_torchvision()

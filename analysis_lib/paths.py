@@ -31,8 +31,16 @@ def emoji_classes() -> Path:
     return root() / "data_manifests" / "emoji_classes.csv"
 
 
+def image_folder(source: str) -> Path:
+    return (root() / source).resolve()
+
+
 def packages() -> Path:
     return root() / "data" / "packages"
+
+
+def npm_archive(package: str, version: str) -> Path:
+    return packages() / f"{package.lstrip('@').replace('/', '-')}-{version}.tgz"
 
 
 def image_cache(benchmark: str, digest: str) -> Path:
@@ -52,8 +60,12 @@ def run_spec(run_id: str) -> Path:
     return run(run_id) / "spec.json"
 
 
-def run_lock(run_id: str) -> Path:
-    return runs() / f".{run_id}.lock"
+def run_environment(run_id: str) -> Path:
+    return run(run_id) / "environment.json"
+
+
+def lock(name: str) -> Path:
+    return runs() / f".{name}.lock"
 
 
 def run_metrics(run_id: str) -> Path:

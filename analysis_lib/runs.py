@@ -9,7 +9,7 @@ from . import models, paths, runtime, store
 from .data import digits
 from .data.images import load_images
 from .data.manifest import Manifest, load_manifest
-from .errors import UserError
+from .errors import UserError, unknown
 from .outputs import extract, normalizer, save_outputs
 from .spec import PRETRAINING, RunSpec, recipe
 from .split import ClassSplit
@@ -21,13 +21,17 @@ SOURCES = {"digits": digits.source_images}  # benchmarks whose starting network 
 def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[RunSpec]:
     """The fine-tuning runs of a profile, one per seed; `changes` replace fields of the recipe.
 
-    Raises UserError for an unknown benchmark or profile.
+    Raises UserError for an unknown benchmark, profile or starting network, and for no seed or one given twice.
     """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds are {list(seeds)}; give at least one, and each once: a repeated seed is no further sample")
     manifest = load_manifest(benchmark)
     fields = {"benchmark": benchmark, "data": manifest.digest, "model": manifest.head.model} | recipe(benchmark, profile) | changes
     init = manifest.head.weights
-    if init == "source":
+    if init == "source" and benchmark in SOURCES:
         init = pretraining(manifest, fields.get("dtype", "float32")).run_id
+    elif init not in models.WEIGHTS:
+        raise unknown("weights", init, models.WEIGHTS)
     return [RunSpec(**fields, init=init, seed=seed) for seed in seeds]
 
 
@@ -43,14 +47,26 @@ def execute(spec: RunSpec, device: str | None = None) -> str:
     Safe to call again after an interruption and from several processes at once. Raises UserError as loading the
     data, the weights and training do.
     """
-    if store.state(spec.run_id) == "done":
-        return spec.run_id
-    with store.locked(spec.run_id):
-        if store.state(spec.run_id) != "done":
-            runtime.deterministic()
-            store.write_json(paths.run_spec(spec.run_id), spec.as_dict())
-            (_pretrain if spec.stage == "pretrain" else _finetune)(spec, runtime.pick_device(device))
+    if store.state(spec.run_id) != "done":
+        picked = runtime.pick_device(device)
+        with store.locked(spec.run_id):
+            if store.state(spec.run_id) != "done":
+                runtime.deterministic()
+                _begin(spec, picked)
+                (_pretrain if spec.stage == "pretrain" else _finetune)(spec, picked)
     return spec.run_id
+
+
+def _begin(spec: RunSpec, device: torch.device) -> None:
+    """Record what the run is and where it runs; sweep up after a killed process. Raises UserError on another device."""
+    store.sweep(paths.run(spec.run_id))
+    environment = {"device": device.type, "threads": torch.get_num_threads(), "versions": runtime.versions()}
+    begun = paths.run_environment(spec.run_id)
+    if begun.exists() and (before := json.loads(begun.read_text())["device"]) != device.type:
+        raise UserError(f"run {spec.run_id} was begun on {before} and cannot go on on {device.type} with the same bytes; "
+                        f"use --device {before}, or delete {paths.shown(paths.run(spec.run_id))}")
+    store.write_json(paths.run_spec(spec.run_id), spec.as_dict())
+    store.write_json(begun, environment)
 
 
 def _finetune(spec: RunSpec, device: torch.device) -> None:
@@ -67,9 +83,8 @@ def _finetune(spec: RunSpec, device: torch.device) -> None:
 def _pretrain(spec: RunSpec, device: torch.device) -> None:
     manifest = load_manifest(spec.benchmark)
     images, labels = SOURCES[spec.benchmark]()
-    with torch.random.fork_rng():
-        torch.manual_seed(runtime.seed_for("init", spec.run_id))
-        model = models.create_model(spec.model, len(manifest.class_names))
+    torch.manual_seed(runtime.seed_for("init", spec.run_id))
+    model = models.create_model(spec.model, len(manifest.class_names))
     _train_and_record(model, images, labels, torch.arange(len(labels)), {}, spec, manifest, device)
 
 
@@ -89,20 +104,23 @@ def _train_and_record(model, images, labels, rows, parts, spec, manifest, device
         linear = model.get_classifier()
         store.write_tensors(paths.run_head(spec.run_id, epoch), {"weight": linear.weight, "bias": linear.bias})
 
+    checkpoint, final = paths.run_checkpoint(spec.run_id), paths.run_model(spec.run_id)
+    if final.exists() and not checkpoint.exists():
+        store.write_text(paths.run_done(spec.run_id), "")
+        return
     train(model, images, labels, rows, spec, prepare, after_epoch)
-    checkpoint = paths.run_checkpoint(spec.run_id)
     history = json.loads(store.read_metadata(checkpoint)["history"])
     store.write_text(paths.run_metrics(spec.run_id), "".join(json.dumps(line) + "\n" for line in history))
-    store.write_tensors(paths.run_model(spec.run_id), model.state_dict())
+    store.write_tensors(final, model.state_dict())
+    checkpoint.unlink()  # after this the model itself says that training is over
     store.write_text(paths.run_done(spec.run_id), "")
-    checkpoint.unlink()
 
 
 def split_parts(manifest: Manifest, spec: RunSpec, split: ClassSplit) -> dict[str, torch.Tensor]:
     """Row numbers of `train` and `test`.
 
-    With `spec.validation` both come from the training rows: a fifth of each class's groups, at least one, plays the
-    test part, so that choosing hyper-parameters never sees a test image. Raises UserError if no seen image is left.
+    With `spec.validation` both come from the training rows: a fifth of each class's groups, at least one where the
+    class has several, plays the test part, so that choosing hyper-parameters never sees a test image. Raises UserError if no seen image is left.
     """
     train, test = manifest.rows("train"), manifest.rows("test")
     if spec.validation:
@@ -124,6 +142,6 @@ def _starting_weights(spec: RunSpec, manifest: Manifest, model: torch.nn.Module,
 
 
 def _drawn(groups: Sequence[str], seed: int) -> list[str]:
-    """A fifth of the groups, at least one, by a named seed."""
+    """A fifth of the groups by a named seed: at least one, but never the only one."""
     order = sorted(groups, key=lambda group: runtime.seed_for("validation", seed, group))
-    return order[: max(1, len(order) // 5)]
+    return order[: min(max(1, len(order) // 5), len(order) - 1)]

@@ -49,6 +49,7 @@ def deterministic() -> None:
     """Ask torch for the same bytes on every run on the same machine."""
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def in_notebook() -> bool:

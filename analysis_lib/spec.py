@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
-from dataclasses import MISSING
+from dataclasses import MISSING, asdict, dataclass, fields
 
 from .errors import unknown
 
@@ -13,8 +12,8 @@ class RunSpec:
     """One training run. Fields at their default do not enter `run_id`, so a new field must default to no effect.
 
     `data` is the digest of the manifest and `init` names the starting weights: a weights package, or the run id of
-    the pre-training. `seen` overrides the manifest's classes by name. `validation` trains without one group per seen
-    class and evaluates on those groups: for choosing hyper-parameters, never for reporting.
+    the pre-training. `seen` overrides the manifest's classes by name. `validation` holds some groups of every class out
+    of training and evaluates on those: for choosing hyper-parameters, never for reporting.
     """
 
     benchmark: str

@@ -15,23 +15,17 @@ import safetensors
 import safetensors.torch
 import torch
 
-from . import paths
+from . import paths, runtime
 from .errors import UserError
 
-STATES = ("missing", "partial", "done")
+TEMPORARY = ".tmp"
 
 
 @contextlib.contextmanager
-def replacing(path: Path):
-    """A temporary path beside `path` that takes its place if the block succeeds and is removed if it fails.
-
-    Raises UserError when the disk is full or `path` cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def writing(path: Path):
+    """Turn a full disk or a folder that cannot be written into a UserError that names `path`."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"the disk is full: {paths.shown(path)} was not written; free some space and run "
@@ -40,8 +34,28 @@ def replacing(path: Path):
             raise UserError(f"cannot write {paths.shown(path)} ({error.strerror}); make its folder writable or "
                             "set FTC_ROOT to a folder that is") from None
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: Path):
+    """A temporary path beside `path` that takes its place if the block succeeds and is removed if it fails.
+
+    Raises UserError as `writing` does.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process was writing; call it while holding the folder's lock."""
+    for leftover in folder.rglob(f".*{TEMPORARY}"):
+        leftover.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -68,7 +82,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file onto the CPU. Raises UserError when it is absent or damaged."""
-    return _open_tensors(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})
+    return _open_tensors(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a mapping)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -81,7 +95,9 @@ def _open_tensors(path: Path, take):
         with safetensors.safe_open(path, framework="pt") as file:
             return take(file)
     except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"cannot read {paths.shown(path)} ({error}); delete it and run the same command again") from None
+        inside = path.is_relative_to(paths.runs())
+        culprit = paths.run(path.relative_to(paths.runs()).parts[0]) if inside else path
+        raise UserError(f"cannot read {paths.shown(path)} ({error}); delete {paths.shown(culprit)} and run the same command again") from None
 
 
 def write_table(df: pd.DataFrame, benchmark: str, name: str) -> Path:
@@ -107,10 +123,16 @@ def state(run_id: str) -> str:
 
 
 @contextlib.contextmanager
-def locked(run_id: str):
-    """Hold a run for one process; the system lets go when that process ends, however it ends."""
-    path = paths.run_lock(run_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def locked(name: str):
+    """Hold a run, or a shared cache, for one process; the system lets go when that process ends, however it ends."""
+    path = paths.lock(name)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            runtime.log(f"waiting for another process that is making {name}")
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -55,11 +55,10 @@ class Study:
         test = self.outputs(spec, epoch, "test")
         return seen_absent_curve(test.logits, test.labels, self.split(spec))
 
-    def average_logit_gap(self, spec: RunSpec, epoch: int) -> float:
-        """gamma_ALG, from the fine-tuning data alone."""
+    def fine_tuning_outputs(self, spec: RunSpec, epoch: int) -> Outputs:
+        """Outputs on the fine-tuning data: training images of seen classes only."""
         train = self.outputs(spec, epoch, "train")
-        seen = train.where(self.split(spec).is_seen(train.labels))
-        return average_logit_gap(seen.logits, seen.labels, self.split(spec))
+        return train.where(self.split(spec).is_seen(train.labels))
 
 
 def open_study(benchmark: str, profile: str, seeds: Sequence[int], device: str = "") -> Study:
@@ -110,6 +109,7 @@ def metrics_by_epoch(study: Study) -> pd.DataFrame:
         split = study.split(spec)
         for epoch in range(spec.epochs + 1):
             test, train = study.outputs(spec, epoch, "test"), study.outputs(spec, epoch, "train")
+            fine_tuning = train.where(split.is_seen(train.labels))
             means = class_means(train.features, train.labels, split.num_classes)
             probe = accuracies(ncm_scores(test.features, means), test.labels, split)
             n_seen = int(split.is_seen(test.labels).sum())
@@ -118,8 +118,8 @@ def metrics_by_epoch(study: Study) -> pd.DataFrame:
             measured = (
                 [(metric, value, n[metric[-2]]) for metric, value in by_group.items()]
                 + [(metric, value, n[metric[-1]]) for metric, value in softmax_decomposition(test.logits, test.labels, split).summary().items()]
-                + [("ausuc", study.curve(spec, epoch).ausuc, n["y"])]
-                + [("alg", study.average_logit_gap(spec, epoch), int(split.is_seen(train.labels).sum()))]
+                + [("ausuc", seen_absent_curve(test.logits, test.labels, split).ausuc, n["y"])]
+                + [("alg", average_logit_gap(fine_tuning.logits, fine_tuning.labels, split), len(fine_tuning.labels))]
             )
             rows += [(spec.seed, epoch, *row) for row in measured]
     return pd.DataFrame(rows, columns=["seed", "epoch", "metric", "value", "samples"])
@@ -153,10 +153,10 @@ def calibrations(study: Study) -> pd.DataFrame:
     rows = []
     for spec in study.specs:
         for checkpoint, epoch in study.checkpoints(spec).items():
-            curve = study.curve(spec, epoch)
+            curve, data = study.curve(spec, epoch), study.fine_tuning_outputs(spec, epoch)
             points = {
                 "none": curve.at(0.0),
-                "ALG": curve.at(study.average_logit_gap(spec, epoch)),
+                "ALG": curve.at(average_logit_gap(data.logits, data.labels, study.split(spec))),
                 "gamma* (oracle)": curve.best(),
             }
             rows += [{"seed": spec.seed, "checkpoint": checkpoint, "method": method, **vars(point)} for method, point in points.items()]

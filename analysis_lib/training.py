@@ -52,7 +52,7 @@ def train(
 
     images : (N, 3, H, W) uint8; labels : (N,) int64; rows : row numbers to train on. `prepare` turns uint8 images into
     the batch the model sees. `after_epoch(0, model)` is called for the untrained model, then once per epoch.
-    Raises UserError when the loss is not finite.
+    Raises UserError when the loss or the weights are not finite.
     """
     if spec.optimizer not in OPTIMIZERS:
         raise unknown("optimizer", spec.optimizer, OPTIMIZERS)
@@ -76,6 +76,7 @@ def train_epoch(model, optimizer, images, labels, rows, spec, epoch, prepare) ->
     Returns the mean loss and the accuracy of the batches as they were seen, over n images.
     """
     model.train()
+    torch.manual_seed(runtime.seed_for("noise", spec.run_id, epoch))  # for models with dropout or drop path
     generator = runtime.generator_for("loader", spec.run_id, epoch)
     steps = math.ceil(len(rows) / spec.batch_size)
     batches = rows[torch.randperm(len(rows), generator=generator)].tensor_split(steps)  # even sizes: none dropped, none tiny
@@ -87,12 +88,13 @@ def train_epoch(model, optimizer, images, labels, rows, spec, epoch, prepare) ->
         y = labels[batch].to(x.device)
         logits = model(x)
         loss = functional.cross_entropy(logits, y)
-        if not math.isfinite(value := loss.item()):
-            raise UserError(f"the loss became {value} in run {spec.run_id} at epoch {epoch}, step {step + 1}; "
-                            f"lower the learning rate (now {spec.lr:g})")
+        value = loss.item()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if not math.isfinite(value) or (step == steps - 1 and not all(p.isfinite().all() for p in model.parameters())):
+            raise UserError(f"training diverged (loss {value:g}) in run {spec.run_id} at epoch {epoch}, step {step + 1}; "
+                            f"lower the learning rate (now {spec.lr:g})")
         loss_sum += value * len(batch)
         right += (logits.argmax(1) == y).sum().item()
     return {"loss": loss_sum / len(rows), "train_accuracy": right / len(rows), "n": len(rows)}

@@ -4,6 +4,7 @@
 """
 
 import time
+from functools import partial
 
 import torch
 
@@ -46,6 +47,6 @@ print("growth with N at C=1,000; N log N growth would give ratios of at most 2.2
 previous = None
 for n in (2_500, 5_000, 10_000, 20_000, 40_000):
     args = problem(n)
-    seconds = best_of(5, lambda: seen_absent_curve(*args))
+    seconds = best_of(5, partial(seen_absent_curve, *args))
     print(f"  N={n:>6}: {seconds:.4f} s" + (f"  x{seconds / previous:.2f}" if previous else ""))
     previous = seconds

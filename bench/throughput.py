@@ -20,6 +20,7 @@ from analysis_lib.training import OPTIMIZERS, augment, train_epoch
 
 ROUNDS, STEPS = 9, 8
 
+runtime.deterministic()
 device = runtime.pick_device()
 manifest = load_manifest("emoji")
 (spec,) = runs.plan("emoji", "default", [0])

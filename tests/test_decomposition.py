@@ -41,3 +41,11 @@ def test_extreme_logits_stay_finite():
     logits = torch.tensor([[1000.0, -1000.0, 0.0]])
     dec = softmax_decomposition(logits, torch.tensor([1]), ClassSplit(3, [0]))
     assert dec.p_absent.item() == 0 and 0 <= dec.p_within.item() < 1e-300
+
+
+def test_the_identity_holds_for_ties_too():
+    logits = torch.randint(0, 2, (200, 6), generator=torch.Generator().manual_seed(0)).double()
+    labels, split = torch.arange(200) % 6, ClassSplit(6, [1, 4, 5])
+    summary, acc = softmax_decomposition(logits, labels, split).summary(), accuracies(logits, labels, split)
+    assert acc["acc_uy"] == pytest.approx(acc["acc_uu"] - summary["wrong_group_u"])
+    assert acc["acc_sy"] == pytest.approx(acc["acc_ss"] - summary["wrong_group_s"])

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis_lib import UserError, paths
+from analysis_lib import UserError, paths, runs
 from analysis_lib.data import manifest as manifests
+from analysis_lib.data.images import load_images
 from analysis_lib.data.manifest import COLUMNS, load_manifest
 
 GOOD = pd.DataFrame([("a", 0, "train", "g", ""), ("b", 1, "test", "h", "")], columns=COLUMNS)
@@ -70,7 +71,11 @@ def test_a_wrong_head_names_the_field(project):
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
-        (("c", 2, "train", "c", ""), "label outside 0..1 in 1 rows, first c"),
+        (("c", 2, "train", "c", ""), "label is no whole number in 0..1 in 1 rows, first c"),
+        (("c", 0.5, "train", "c", ""), "label is no whole number in 0..1"),
+        (("c", "cat", "train", "c", ""), "label is no whole number in 0..1"),
+        (("c", 0, "train", None, ""), "path, group or split is empty in 1 rows, first c"),
+        ((None, 0, "train", "c", ""), "path, group or split is empty"),
         (("c", 0, "val", "c", ""), "split is neither train nor test"),
         (("/etc/c", 0, "train", "c", ""), "path is absolute or leaves the root in 1 rows, first /etc/c"),
         (("../c", 0, "train", "c", ""), "path is absolute or leaves the root"),
@@ -82,3 +87,33 @@ def test_rules_of_the_body(row, sentence):
     manifests.check_body(GOOD, 2, "here")
     with pytest.raises(UserError, match=sentence):
         manifests.check_body(pd.concat([GOOD, pd.DataFrame([row], columns=COLUMNS)], ignore_index=True), 2, "here")
+
+
+def test_a_benchmark_needs_both_sides(project):
+    with pytest.raises(UserError, match="here: there is no test row; a benchmark needs both"):
+        manifests.check_body(GOOD[:1], 2, "here")
+
+
+def test_a_copied_manifest_must_take_its_own_name(project):
+    for path in (paths.manifest_head("digits"), paths.manifest_body("digits")):
+        path.with_name(path.name.replace("digits", "copy")).write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match="data_manifests/copy.json says its name is 'digits'; it must be 'copy'"):
+        load_manifest("copy")
+
+
+def test_a_head_names_known_builders_and_weights(project):
+    edit_head(project, builder="digit")
+    with pytest.raises(UserError, match="unknown builder 'digit' .did you mean 'digits'"):
+        load_images(load_manifest("digits"))
+    edit_head(project, weights="imagenet")
+    with pytest.raises(UserError, match="unknown weights 'imagenet'; available: efficientnet_lite0_imagenet1k"):
+        runs.plan("digits", "smoke", [0])
+    edit_head(project, weights="source", class_ids=[1, 2])
+    with pytest.raises(UserError, match="2 class_ids for 10 class_names"):
+        load_manifest("digits")
+
+
+@pytest.mark.parametrize("seeds", [[], [0, 1, 0]])
+def test_seeds_are_given_once_each(project, seeds):
+    with pytest.raises(UserError, match="give at least one, and each once"):
+        runs.plan("digits", "smoke", seeds)

@@ -1,9 +1,10 @@
+import re
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from analysis_lib import UserError, notebooks, paths
+from analysis_lib import UserError, notebooks
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -37,6 +38,7 @@ def test_a_notebook_is_thin_clean_and_checked(path):
     assert tagged and all(cell.outputs and cell.execution_count for cell in tagged)
     assert not any(cell.outputs for cell in code if cell not in tagged)
     assert "papermill" not in notebook.metadata
+    assert not any(re.search(r"@\w+@|TODO|XXX", cell.source) for cell in notebook.cells)
     assert str(REPOSITORY) not in path.read_text()
 
 
@@ -81,5 +83,14 @@ def test_a_notebook_without_parameters_is_named(project):
         notebooks.run_notebook(path, project / "out.ipynb", [])
 
 
-def test_paths_stay_inside_the_project(project):
-    assert paths.executed_notebook("digits", "00").is_relative_to(project)
+def test_a_file_that_is_no_notebook_is_named(project):
+    (project / "n.ipynb").write_text("{")
+    with pytest.raises(UserError, match="n.ipynb is not a notebook"):
+        notebooks.run_notebook(project / "n.ipynb", project / "out.ipynb", [])
+
+
+def test_a_kernel_that_dies_is_one_sentence(project):
+    path = write_notebook(project, "seeds = [0]", "import os\nos._exit(9)")
+    with pytest.raises(UserError, match="the kernel of n.ipynb died, most likely for lack of memory"):
+        notebooks.run_notebook(path, project / "out.ipynb", [])
+    assert not (project / "out.ipynb").exists()

@@ -54,8 +54,10 @@ def test_a_folder_that_cannot_be_written_is_named(project):
 
 def test_a_damaged_artifact_is_named(project):
     (project / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
-    with pytest.raises(UserError, match="cannot read bad.safetensors .* delete it and run the same command again"):
+    with pytest.raises(UserError, match="cannot read bad.safetensors .* delete bad.safetensors and run the same command again"):
         store.read_tensors(project / "bad.safetensors")
+    with pytest.raises(UserError, match="cannot read runs/r/epoch_001/test.safetensors .* delete runs/r and run"):
+        store.read_tensors(paths.run_outputs("r", 1, "test"))
 
 
 def test_tables_read_back_to_the_same_floats(project):

@@ -76,9 +76,51 @@ def test_a_killed_process_continues_to_the_same_bytes(plan, digits_root, monkeyp
     process.wait()
     assert store.state(plan.run_id) == "partial"
     runs.execute(plan, "cpu")
-    resumed = {name: data for name, data in contents(plan.run_id).items() if not name.endswith(".tmp")}
+    resumed = contents(plan.run_id)
     monkeypatch.setenv("FTC_ROOT", str(digits_root))
     assert resumed == contents(plan.run_id)
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_kill_around_the_last_clean_up_continues_to_the_same_bytes(plan, digits_root, monkeypatch, where):
+    real = Path.unlink
+
+    def stopping(path, missing_ok=False):
+        if path.name == "checkpoint.safetensors":
+            if where == "after":
+                real(path)
+            raise KeyboardInterrupt
+        real(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        runs.execute(plan, "cpu")
+    monkeypatch.setattr(Path, "unlink", real)
+    runs.execute(plan, "cpu")
+    resumed = contents(plan.run_id)
+    monkeypatch.setenv("FTC_ROOT", str(digits_root))
+    assert resumed == contents(plan.run_id)
+
+
+def test_leftovers_of_a_killed_process_are_swept_up(plan):
+    leftover = paths.run(plan.run_id) / "epoch_001" / ".test.safetensors.123.tmp"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half")
+    runs.execute(plan, "cpu")
+    assert not leftover.exists()
+
+
+def test_a_run_does_not_change_its_device_half_way(plan):
+    store.write_json(paths.run_environment(plan.run_id), {"device": "cuda"})
+    with pytest.raises(UserError, match=f"run {plan.run_id} was begun on cuda and cannot go on on cpu .* delete runs/{plan.run_id}"):
+        runs.execute(plan, "cpu")
+
+
+def test_a_last_step_that_diverges_does_not_end_as_done(plan):
+    (wild,) = runs.plan("digits", "smoke", [0], lr=1e200, epochs=1, batch_size=10_000)
+    with pytest.raises(UserError, match="training diverged .* at epoch 1, step 1"):
+        runs.execute(wild, "cpu")
+    assert store.state(wild.run_id) == "partial"
 
 
 def test_a_finished_run_is_not_touched_again(digits):
@@ -90,7 +132,7 @@ def test_a_finished_run_is_not_touched_again(digits):
 
 def test_a_loss_that_is_not_finite_ends_in_one_sentence(plan):
     (wild,) = runs.plan("digits", "smoke", [0], lr=1e200)
-    with pytest.raises(UserError, match=r"the loss became (nan|inf) in run digits-finetune-s0-.* at epoch 1, step \d+; lower the learning rate \(now 1e\+200\)"):
+    with pytest.raises(UserError, match=r"training diverged .* in run digits-finetune-s0-.* at epoch 1, step \d+; lower the learning rate \(now 1e\+200\)"):
         runs.execute(wild, "cpu")
     assert store.state(wild.run_id) == "partial"
 
@@ -202,6 +244,27 @@ def test_extraction_is_the_model_in_eval_mode(digits):
     assert torch.equal(stored.labels, manifest.labels[rows]) and torch.equal(stored.index, rows)
     head = store.read_tensors(paths.run_head(spec.run_id, spec.epochs))
     assert torch.allclose(stored.features @ head["weight"].T + head["bias"], stored.logits, atol=1e-10)
+
+
+def test_validation_keeps_a_group_of_every_class_in_training(project):
+    manifest = load_manifest("emoji")
+    (spec,) = runs.plan("emoji", "default", [100], validation=True)
+    parts = runs.split_parts(manifest, spec, manifest.class_split(100))
+    assert manifest.labels[parts["train"]].unique().tolist() == list(range(len(manifest.class_names)))
+    assert len(parts["test"]) > 200
+
+
+def test_dropout_draws_belong_to_the_run_and_epoch(plan):
+    """A model with dropout trains to the same weights whatever was drawn before."""
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(12, 3))
+        torch.manual_seed(len(weights) + 5)
+        training.train_epoch(model, training.OPTIMIZERS["sgd"](model.parameters(), plan), torch.ones(8, 3, 2, 2), torch.arange(8) % 3,
+                             torch.arange(8), plan, 1, lambda batch, generator: batch)
+        weights.append(model[2].weight.detach().clone())
+    assert torch.equal(*weights)
 
 
 def test_validation_runs_see_no_test_image(project):

@@ -79,16 +79,18 @@ def seen_absent_curve(logits: torch.Tensor, labels: torch.Tensor, split: ClassSp
     if gap.isnan().any():
         raise UserError(f"row {int(gap.isnan().nonzero()[0])} is infinite in both groups; no shift can order it")
     seen = split.is_seen(labels)
-    right_s, right_u = (arg_s == labels).double(), (arg_u == labels).double()  # each implies the group of the label
+    right_s, right_u = (arg_s == labels).long(), (arg_u == labels).long()  # each implies the group of the label
 
     finite = gap.isfinite()
     breakpoints, state = gap[finite].unique(return_inverse=True)
-    lost, won = (torch.zeros_like(breakpoints).index_add_(0, state, right[finite]) for right in (right_s, right_u))
-    zero = breakpoints.new_zeros(1)
+    none = torch.zeros(len(breakpoints), dtype=torch.long, device=gap.device)
+    lost, won = (none.index_add(0, state, right[finite]) for right in (right_s, right_u))
+    zero = none.new_zeros(1)
     hits_s = right_s[gap > -torch.inf].sum() - torch.cat([zero, lost.cumsum(0)])
     hits_u = right_u[gap == -torch.inf].sum() + torch.cat([zero, won.cumsum(0)])
     n_s, n_u = seen.sum(), (~seen).sum()
-    return SeenAbsentCurve(breakpoints, _between(breakpoints), hits_s / n_s, hits_u / n_u, (hits_s + hits_u) / (n_s + n_u))
+    shares = (hits.double() / n for hits, n in ((hits_s, n_s), (hits_u, n_u), (hits_s + hits_u, n_s + n_u)))
+    return SeenAbsentCurve(breakpoints, _between(breakpoints), *shares)
 
 
 def _between(breakpoints: torch.Tensor) -> torch.Tensor:

