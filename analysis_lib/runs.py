@@ -100,7 +100,11 @@ def _train_and_record(model, images, labels, rows, parts, spec, manifest, device
 
     def after_epoch(epoch: int, model: torch.nn.Module) -> None:
         for part, index in parts.items():
-            save_outputs(paths.run_outputs(spec.run_id, epoch, part), extract(model, images, labels, index, normalize))
+            outputs = extract(model, images, labels, index, normalize)
+            if not outputs.logits.isfinite().all():
+                raise UserError(f"the model of run {spec.run_id} gives logits that are not finite after epoch {epoch}; "
+                                f"lower the learning rate (now {spec.lr:g})")
+            save_outputs(paths.run_outputs(spec.run_id, epoch, part), outputs)
         linear = model.get_classifier()
         store.write_tensors(paths.run_head(spec.run_id, epoch), {"weight": linear.weight, "bias": linear.bias})
 
