@@ -5,7 +5,7 @@ from . import compat
 compat.enable_torchvision()  # before anything imports torchvision or timm
 
 from .analysis.accuracy import accuracies
-from .analysis.calibration import average_logit_gap, seen_absent_curve, shift_logits
+from .analysis.calibration import average_logit_gap, pseudo_cross_validation, seen_absent_curve, shift_logits
 from .analysis.decomposition import softmax_decomposition
 from .analysis.ncm import class_means, ncm_scores
 from .errors import UserError
@@ -18,6 +18,7 @@ __all__ = [
     "average_logit_gap",
     "class_means",
     "ncm_scores",
+    "pseudo_cross_validation",
     "seen_absent_curve",
     "shift_logits",
     "softmax_decomposition",

@@ -23,7 +23,8 @@ def data(arguments: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     for spec in runs.plan(arguments.benchmark, arguments.profile, notebooks.parse_integers("seeds", arguments.seeds)):
-        print(paths.shown(paths.run(runs.execute(spec, arguments.device))))
+        for each in (spec, *runs.fold_specs(spec)):
+            print(paths.shown(paths.run(runs.execute(each, arguments.device))), flush=True)
 
 
 def notebook(arguments: argparse.Namespace) -> None:
@@ -56,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("benchmark", help="a name from data_manifests/, such as digits or emoji")
     verb.set_defaults(act=data)
 
-    verb = verbs.add_parser("run", help="make the fine-tuning runs of a profile; continues what was interrupted")
+    verb = verbs.add_parser("run", help="make the fine-tuning runs of a profile and their cross-validation folds; continues what was interrupted")
     verb.add_argument("benchmark", help="a name from data_manifests/, such as digits or emoji")
     verb.add_argument("--profile", default="default", help="smoke or default (default: %(default)s)")
     verb.add_argument("--seeds", default="0,1,2", help="class splits and training orders (default: %(default)s)")

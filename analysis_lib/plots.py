@@ -34,7 +34,15 @@ SERIES = {  # metric: label, colour, dash, marker
     "p_absent_s": ("seen samples", SEEN, "-", "o"),
     "p_absent_u": ("absent samples", ABSENT, "-", "s"),
 }
-METHOD_MARKERS = {"none": "o", "ALG": "^", "gamma* (oracle)": "*"}
+METHODS = {  # method: label, marker
+    "none": ("no shift", "o"),
+    "alg": ("ALG", "^"),
+    "pcv": ("PCV", "v"),
+    "pcv_balanced": ("PCV, balanced", "<"),
+    "max_gap": ("largest-logit gap", "D"),
+    "max_gap_change": ("its change", "P"),
+    "gamma* (oracle)": ("$\\gamma^*$ (oracle)", "*"),
+}
 
 
 def new_axes(columns: int = 1, width: float = 5.2, height: float = 3.7):
@@ -98,11 +106,11 @@ def draw_curves(curves: pd.DataFrame, points: pd.DataFrame, ax: Axes) -> Axes:
         colour, dash = looks[checkpoint]
         ax.plot(100 * rows["acc_sy"], 100 * rows["acc_uy"], color=colour, linestyle=dash, linewidth=1)
     for (checkpoint, method), rows in points.groupby(["checkpoint", "method"], sort=False):
-        ax.scatter(100 * rows["acc_sy"], 100 * rows["acc_uy"], marker=METHOD_MARKERS[method], color=looks[checkpoint][0], edgecolor="white",
+        ax.scatter(100 * rows["acc_sy"], 100 * rows["acc_uy"], marker=METHODS[method][1], color=looks[checkpoint][0], edgecolor="white",
                    s=110 if "oracle" in method else 48, zorder=3)
     lines = [mpl.lines.Line2D([], [], color=colour, linestyle=dash, label=name) for name, (colour, dash) in looks.items()]
-    marks = [mpl.lines.Line2D([], [], color="black", marker=marker, linestyle="none", label=name.replace("gamma*", "$\\gamma^*$"))
-             for name, marker in METHOD_MARKERS.items()]
+    marks = [mpl.lines.Line2D([], [], color="black", marker=marker, linestyle="none", label=label)
+             for name, (label, marker) in METHODS.items() if name in set(points["method"])]
     ax.legend(handles=lines + marks, fontsize=8)
     ax.set(xlabel="Acc$_{S/Y}$ (%)", ylabel="Acc$_{U/Y}$ (%)", xlim=(0, None), ylim=(0, None))
     return ax
@@ -115,7 +123,7 @@ def draw_accuracy_by_gamma(curves: pd.DataFrame, points: pd.DataFrame, ax: Axes)
         ax.plot(curves["gamma"], 100 * curves[metric], color=colour, linestyle={"acc_yy": "--"}.get(metric, dash), label=label)
     for _, point in points.iterrows():
         ax.axvline(point["gamma"], color="black", linewidth=0.8, linestyle=":")
-        ax.plot(point["gamma"], 100 * point["acc_yy"], color="black", marker=METHOD_MARKERS[point["method"]], markersize=9 if "oracle" in point["method"] else 6)
+        ax.plot(point["gamma"], 100 * point["acc_yy"], color="black", marker=METHODS[point["method"]][1], markersize=9 if "oracle" in point["method"] else 6)
     ax.legend(fontsize=8, loc="upper right")
     ax.set(xlabel="$\\gamma$ added to absent logits", ylabel="test accuracy (%)", ylim=(-3, 103))
     return ax

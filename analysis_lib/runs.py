@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -33,6 +34,21 @@ def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[
     elif init not in models.WEIGHTS:
         raise unknown("weights", init, models.WEIGHTS)
     return [RunSpec(**fields, init=init, seed=seed) for seed in seeds]
+
+
+def fold_specs(spec: RunSpec, folds: int = 3) -> list[RunSpec]:
+    """The extra runs of pseudo cross-validation: the same recipe on a random half of the seen classes.
+
+    A fifth of each class's groups is held out, and the pre-trained and the final Outputs are kept.
+    """
+    manifest = load_manifest(spec.benchmark)
+    seen = manifest.class_split(spec.seed, spec.seen).seen
+    specs = []
+    for fold in range(folds):
+        order = torch.randperm(len(seen), generator=runtime.generator_for("pcv", manifest.name, spec.seed, fold))
+        names = tuple(manifest.class_names[seen[i]] for i in sorted(order[: len(seen) // 2].tolist()))
+        specs.append(replace(spec, seen=names, validation=True, record_every=spec.epochs))
+    return specs
 
 
 def pretraining(manifest: Manifest, dtype: str) -> RunSpec:
@@ -99,6 +115,8 @@ def _train_and_record(model, images, labels, rows, parts, spec, manifest, device
         return augment(normalize(batch), head.augmentation.scale, head.augmentation.flip, generator)
 
     def after_epoch(epoch: int, model: torch.nn.Module) -> None:
+        if epoch % spec.record_every and epoch != spec.epochs:
+            return
         for part, index in parts.items():
             outputs = extract(model, images, labels, index, normalize)
             if not outputs.logits.isfinite().all():

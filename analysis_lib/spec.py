@@ -29,6 +29,7 @@ class RunSpec:
     weight_decay: float = 1e-4
     batch_size: int = 32
     dtype: str = "float32"
+    record_every: int = 1  # epochs between stored Outputs; the first and the last are always stored
     seen: tuple[str, ...] = ()
     validation: bool = False
 

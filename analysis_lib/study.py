@@ -10,11 +10,22 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from . import paths, runs, runtime, tables
+from . import paths, runs, runtime
 from .analysis.accuracy import accuracies, best_in
-from .analysis.calibration import SeenAbsentCurve, average_logit_gap, seen_absent_curve
+from .analysis.calibration import (
+    Fold,
+    SeenAbsentCurve,
+    average_logit_gap,
+    balanced_accuracy,
+    overall_accuracy,
+    pseudo_cross_validation,
+    seen_absent_curve,
+    shift_logits,
+)
 from .analysis.decomposition import softmax_decomposition
+from .analysis.estimators import ESTIMATORS, Evidence, estimate_gamma
 from .analysis.ncm import class_means, ncm_scores
+from .analysis.uncertainty import bootstrap_differences
 from .data.images import load_images
 from .data.manifest import Manifest, load_manifest
 from .outputs import Outputs, load_outputs
@@ -22,6 +33,9 @@ from .spec import RunSpec
 from .split import ClassSplit
 
 PRE_TRAINED, FINE_TUNED = "pre-trained", "fine-tuned"
+NONE, ORACLE = "none", "gamma* (oracle)"
+CROSS_VALIDATED = {"pcv": overall_accuracy, "pcv_balanced": balanced_accuracy}
+METHODS = (NONE, *ESTIMATORS, *CROSS_VALIDATED, ORACLE)
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,7 @@ class Study:
 
     manifest: Manifest
     specs: tuple[RunSpec, ...]
+    device: str = ""
 
     @property
     def benchmark(self) -> str:
@@ -61,12 +76,34 @@ class Study:
         return train.where(self.split(spec).is_seen(train.labels))
 
 
+def folds_of(study: Study, spec: RunSpec) -> list[Fold]:
+    """The folds of pseudo cross-validation of a run: held-out images of what each trained on, all of what it did not.
+
+    Makes the fold runs that are missing. Rows and columns of the run's absent classes are dropped before anything is
+    computed.
+    """
+    split, columns = study.split(spec), list(study.split(spec).seen)
+    position = torch.full((split.num_classes,), -1)
+    position[columns] = torch.arange(len(columns))
+    folds = []
+    for fold in runs.fold_specs(spec):
+        runs.execute(fold, study.device)
+        own = study.split(fold)
+        pseudo = ClassSplit(len(columns), position[list(own.seen)].tolist())
+        before, after = ([study.outputs(fold, epoch, part) for part in ("train", "test")] for epoch in (0, fold.epochs))
+        rows = [split.is_seen(part.labels) & ~own.is_seen(part.labels) for part in after]
+        rows[1] |= own.is_seen(after[1].labels)
+        logits, pretrained = (torch.cat([part.logits[keep][:, columns] for part, keep in zip(parts, rows)]) for parts in (after, before))
+        folds.append(Fold(logits, pretrained, position[torch.cat([part.labels[keep] for part, keep in zip(after, rows)])], pseudo))
+    return folds
+
+
 def open_study(benchmark: str, profile: str, seeds: Sequence[int], device: str = "") -> Study:
     """Make the runs that are missing and open them all. Raises UserError as planning and executing do."""
     specs = runs.plan(benchmark, profile, seeds)
     for spec in specs:
         runs.execute(spec, device)
-    return Study(load_manifest(benchmark), tuple(specs))
+    return Study(load_manifest(benchmark), tuple(specs), device)
 
 
 def overview(manifest: Manifest, seeds: Sequence[int]) -> pd.DataFrame:
@@ -145,22 +182,65 @@ def curves(study: Study) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def calibrations(study: Study) -> pd.DataFrame:
-    """Shifts and what they give: columns seed, checkpoint, method, gamma, acc_sy, acc_uy, acc_yy.
+def gammas(study: Study, spec: RunSpec) -> dict[str, float]:
+    """gamma of the fine-tuned model by every method, in the order of `METHODS`; makes PCV's fold runs if missing.
 
-    Methods: `none`; `ALG`, from the fine-tuning data; `gamma* (oracle)`, the best on the test labels themselves.
+    All but the oracle see the fine-tuning data alone.
+    """
+    split, after = study.split(spec), study.fine_tuning_outputs(spec, spec.epochs)
+    evidence = Evidence(after.logits, after.labels, split, study.fine_tuning_outputs(spec, 0).logits)
+    estimated = {name: estimate_gamma(name, evidence) for name in ESTIMATORS}
+    folds = folds_of(study, spec)
+    crossed = {name: pseudo_cross_validation(folds, estimated["alg"], score) for name, score in CROSS_VALIDATED.items()}
+    return {NONE: 0.0, **estimated, **crossed, ORACLE: study.curve(spec, spec.epochs).best().gamma}
+
+
+def calibrations(study: Study) -> pd.DataFrame:
+    """Shifts and what they give: columns seed, checkpoint, method, gamma, acc_sy, acc_uy, acc_yy, share.
+
+    The pre-trained model with no shift, ALG's and the oracle's; the fine-tuned one with every method of `gammas`. `share`
+    is the part of the oracle's gain in Acc_Y/Y over no shift that a method reaches.
     """
     rows = []
     for spec in study.specs:
-        for checkpoint, epoch in study.checkpoints(spec).items():
-            curve, data = study.curve(spec, epoch), study.fine_tuning_outputs(spec, epoch)
-            points = {
-                "none": curve.at(0.0),
-                "ALG": curve.at(average_logit_gap(data.logits, data.labels, study.split(spec))),
-                "gamma* (oracle)": curve.best(),
-            }
-            rows += [{"seed": spec.seed, "checkpoint": checkpoint, "method": method, **vars(point)} for method, point in points.items()]
+        start, end = study.curve(spec, 0), study.curve(spec, spec.epochs)
+        before = study.fine_tuning_outputs(spec, 0)
+        plain = {NONE: 0.0, "alg": average_logit_gap(before.logits, before.labels, study.split(spec)), ORACLE: start.best().gamma}
+        for checkpoint, curve, shifts in (
+            (PRE_TRAINED, start, plain),
+            (FINE_TUNED, end, gammas(study, spec)),
+        ):
+            none, best = curve.at(0.0).acc_yy, curve.best().acc_yy
+            for method, gamma in shifts.items():
+                point = curve.at(gamma)
+                share = (point.acc_yy - none) / (best - none) if best > none else float("nan")
+                rows.append({"seed": spec.seed, "checkpoint": checkpoint, "method": method, **vars(point), "share": share})
     return pd.DataFrame(rows)
+
+
+def calibration_intervals(study: Study, calibrated: pd.DataFrame, against: str = f"{PRE_TRAINED}, {NONE}") -> pd.DataFrame:
+    """Every state of `calibrations` minus one of them, with paired bootstrap intervals over test samples and seeds.
+
+    Columns: state, metric, mean, low, high, n_samples, n_seeds. A state reads `<checkpoint>, <method>`.
+    """
+    values = []
+    for spec in study.specs:
+        split, rows = study.split(spec), []
+        own = calibrated[calibrated["seed"] == spec.seed]
+        for line in own.itertuples():
+            test = study.outputs(spec, study.checkpoints(spec)[line.checkpoint], "test")
+            right = (shift_logits(test.logits, split, line.gamma).argmax(1) == test.labels).double()
+            seen = split.is_seen(test.labels)
+            rows += [right.where(seen, torch.nan), right.where(~seen, torch.nan), right]
+        values.append(torch.stack(rows))
+    states = (own["checkpoint"] + ", " + own["method"]).tolist()
+    keys = ("acc_sy", "acc_uy", "acc_yy")
+    names = [f"{state}: {key}" for state in states for key in keys]
+    pairs = [(f"{state}: {key}", f"{against}: {key}") for state in states if state != against for key in keys]
+    table = bootstrap_differences(values, names, pairs, runtime.generator_for("bootstrap", study.benchmark))
+    state_and_metric = table.pop("a").str.rsplit(": ", n=1)
+    return table.drop(columns="b").assign(state=state_and_metric.str[0], metric=state_and_metric.str[1])[
+        ["state", "metric", "mean", "low", "high", "n_samples", "n_seeds"]]
 
 
 def thieves(study: Study) -> pd.DataFrame:
@@ -181,27 +261,13 @@ def thieves(study: Study) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)[["seed", "absent", "seen", "taken", "of"]]
 
 
-def against_pretrained(calibrated: pd.DataFrame) -> pd.DataFrame:
-    """The fine-tuned model under each shift minus the pre-trained model without one, from `calibrations`.
-
-    Columns as in `tables.change`, by method and metric (acc_sy, acc_uy, acc_yy).
-    """
-    long = calibrated.melt(["seed", "checkpoint", "method"], ["acc_sy", "acc_uy", "acc_yy"], "metric")
-    start = long[(long["checkpoint"] == PRE_TRAINED) & (long["method"] == "none")]
-    frames = []
-    for method, rows in long[long["checkpoint"] == FINE_TUNED].groupby("method", sort=False):
-        pair = pd.concat([start, rows.assign(method=method)])
-        frames.append(tables.change(pair, PRE_TRAINED, FINE_TUNED, "checkpoint", ["metric"]).assign(method=method))
-    return pd.concat(frames, ignore_index=True)
-
-
 def summary(study: Study, by_epoch: pd.DataFrame, calibrated: pd.DataFrame) -> pd.DataFrame:
     """Everything about both checkpoints in one tidy table: columns seed, checkpoint, metric, value.
 
     Metrics: those of `metrics_by_epoch`, and for each shift its gamma and accuracies, as in `gamma* (oracle): acc_uy`.
     """
-    shifted = calibrated.melt(["seed", "checkpoint", "method"], ["gamma", "acc_sy", "acc_uy", "acc_yy"], "metric")
-    shifted = shifted[shifted["method"] != "none"]
+    shifted = calibrated.melt(["seed", "checkpoint", "method"], ["gamma", "acc_sy", "acc_uy", "acc_yy", "share"], "metric")
+    shifted = shifted[shifted["method"] != NONE]
     shifted["metric"] = shifted["method"] + ": " + shifted["metric"]
     columns = ["seed", "checkpoint", "metric", "value"]
     return pd.concat([checkpoints_only(study, by_epoch)[columns], shifted[columns]], ignore_index=True)

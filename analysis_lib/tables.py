@@ -32,15 +32,16 @@ def percent(table: pd.DataFrame) -> pd.Series:
 
 
 def verdicts(changes: pd.DataFrame, by: Sequence[str]) -> str:
-    """A `change` table of accuracies in words, one line per row named by the columns `by`.
+    """A table of changes of accuracies in words (columns mean, low, high, and n or n_seeds), one line per row.
 
-    `falls` or `rises` where the interval leaves zero out, else `undecided`.
+    A line is named by the columns `by` and says `falls` or `rises` where the interval leaves zero out, else `undecided`.
     """
     def verdict(row: pd.Series) -> str:
         word = "falls" if row["high"] < 0 else "rises" if row["low"] > 0 else "undecided"
         name = ", ".join(row[column] for column in by)
+        seeds = row["n_seeds"] if "n_seeds" in row else row["n"]
         return (f"{name}: {word}, {100 * row['mean']:+.1f} points, 95 % interval [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}], "
-                f"n={row['n']:.0f} seeds")
+                f"n={seeds:.0f} seeds")
 
     return "\n".join(verdict(row) for _, row in changes.iterrows())
 

@@ -4,7 +4,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import auc
 
-from analysis_lib import ClassSplit, UserError, accuracies, average_logit_gap, seen_absent_curve, shift_logits
+from analysis_lib import (
+    ClassSplit,
+    UserError,
+    accuracies,
+    average_logit_gap,
+    paths,
+    pseudo_cross_validation,
+    runs,
+    seen_absent_curve,
+    shift_logits,
+    study,
+)
+from analysis_lib.analysis.calibration import Fold, balanced_accuracy, fold_gammas, overall_accuracy
 
 
 def problem(seed, num_classes, n, ties=True):
@@ -199,3 +211,73 @@ def test_shifting_by_zero_changes_nothing_and_shifts_add_up():
     logits, _, split = problem(6, 5, 20)
     assert torch.equal(shift_logits(logits, split, 0.0), logits)
     assert torch.equal(shift_logits(shift_logits(logits, split, 2), split, -5), shift_logits(logits, split, -3))
+
+
+def make_fold(seed, offset):
+    """A fold whose pseudo-absent logits were lowered by `offset`; before that it was perfect up to noise."""
+    random = torch.Generator().manual_seed(seed)
+    labels = torch.arange(120) % 6
+    good = torch.rand(120, 6, generator=random) + 2 * torch.eye(6)[labels]
+    split = ClassSplit(6, torch.randperm(6, generator=random)[:3].tolist())
+    return Fold(shift_logits(good, split, -offset), good, labels, split)
+
+
+def test_pseudo_cross_validation_is_its_definition():
+    folds = [make_fold(seed, 4.0) for seed in range(3)]
+    expected = []
+    for fold in folds:
+        threshold = rescored(fold.pretrained_logits, fold.labels, fold.split, 0.0)[1]
+        states = seen_absent_curve(fold.logits, fold.labels, fold.split).gamma.tolist()
+        scored = [(rescored(fold.logits, fold.labels, fold.split, gamma), gamma) for gamma in states]
+        best = max(overall for (_, absent, overall), _ in scored if absent >= threshold)
+        expected.append(next(gamma for (_, absent, overall), gamma in scored if absent >= threshold and overall == best))
+    assert fold_gammas(folds) == pytest.approx(expected)
+    assert pseudo_cross_validation(folds, fallback=0.0) == pytest.approx(sum(expected) / 3)
+    assert all(3.0 < gamma < 5.0 for gamma in expected)
+
+
+def test_pseudo_cross_validation_falls_back_when_no_state_keeps_the_accuracy():
+    fold = make_fold(0, 4.0)
+    ruined = Fold(torch.zeros_like(fold.logits) + torch.eye(6)[(fold.labels + 1) % 6], fold.pretrained_logits, fold.labels, fold.split)
+    assert fold_gammas([ruined, fold])[0] is None
+    assert pseudo_cross_validation([ruined], fallback=1.25) == 1.25
+    assert pseudo_cross_validation([ruined, fold], fallback=1.25) == fold_gammas([fold])[0]
+
+
+def test_balanced_and_overall_accuracy_agree_on_balanced_groups():
+    fold = make_fold(1, 2.0)
+    assert fold_gammas([fold], overall_accuracy) == fold_gammas([fold], balanced_accuracy)
+    unbalanced = torch.cat([torch.arange(120), (fold.split.is_seen(fold.labels)).nonzero().squeeze(1).repeat(9)])
+    many_seen = Fold(fold.logits[unbalanced], fold.pretrained_logits[unbalanced], fold.labels[unbalanced], fold.split)
+    assert fold_gammas([many_seen], balanced_accuracy) == fold_gammas([fold], balanced_accuracy)
+
+
+def test_folds_hold_no_absent_class_and_no_training_image(digits):
+    spec = digits.specs[0]
+    split, manifest = digits.split(spec), digits.manifest
+    folds = study.folds_of(digits, spec)
+    assert len(folds) == 3 and len({fold.split.seen for fold in folds}) > 1
+    for fold, fold_spec in zip(folds, runs.fold_specs(spec)):
+        assert fold.logits.shape[1] == len(split.seen) == fold.split.num_classes
+        own = digits.split(fold_spec)
+        assert set(own.seen) < set(split.seen) and [split.seen[c] for c in fold.split.seen] == list(own.seen)
+        held = runs.split_parts(manifest, fold_spec, own)["test"]
+        n_held = int(own.is_seen(manifest.labels[held]).sum())
+        n_pseudo = int((split.is_seen(manifest.labels) & ~own.is_seen(manifest.labels))[manifest.rows("train")].sum())
+        assert fold.split.is_seen(fold.labels).sum() == n_held and len(fold.labels) == n_held + n_pseudo
+
+
+def test_absent_data_cannot_reach_pseudo_cross_validation(digits, project, digits_root, monkeypatch):
+    """Blacken every absent-class and test image, and run the folds again: gamma is the same to the last bit."""
+    spec = digits.specs[0]
+    source = runs.pretraining(digits.manifest, spec.dtype)
+    paths.runs().mkdir()
+    paths.run(source.run_id).symlink_to(digits_root / "runs" / source.run_id)
+    images = digits.images
+    images[~digits.split(spec).is_seen(digits.manifest.labels)] = 0
+    images[digits.manifest.rows("test")] = 0
+    monkeypatch.setattr(runs, "load_images", lambda manifest: images)
+    spoiled = fold_gammas(study.folds_of(digits, spec))
+    monkeypatch.undo()
+    monkeypatch.setenv("FTC_ROOT", str(digits_root))
+    assert spoiled == fold_gammas(study.folds_of(digits, spec))

@@ -20,7 +20,7 @@ store.write_table(summary, "digits", "summary")
 store.write_table(study.curves(runs), "digits", "curves")
 store.write_table(study.thieves(runs), "digits", "thieves")
 print(tables.grid(tables.over_seeds(summary, ["checkpoint", "metric"]), ["metric"], "checkpoint").to_string())
-print(tables.verdicts(study.against_pretrained(calibrated), ["method", "metric"]))
+print(tables.verdicts(study.calibration_intervals(runs, calibrated), ["state", "metric"]))
 """
 
 
@@ -55,12 +55,13 @@ def test_the_phenomenon_shows_on_digits(digits):
 def test_the_summary_holds_what_a_reader_needs(digits):
     by_epoch, calibrated = study.metrics_by_epoch(digits), study.calibrations(digits)
     summary = study.summary(digits, by_epoch, calibrated)
-    needed = {"acc_yy", "acc_sy", "acc_uy", "acc_ss", "acc_uu", "ncm_acc_sy", "ncm_acc_uy", "p_absent_u", "ausuc", "ALG: gamma", "gamma* (oracle): gamma"}
-    needed |= {f"{method}: acc_{key}" for method in ("ALG", "gamma* (oracle)") for key in ("sy", "uy", "yy")}
-    for _, rows in summary.groupby(["seed", "checkpoint"]):
-        assert needed <= set(rows["metric"]) and rows["metric"].is_unique
+    needed = {"acc_yy", "acc_sy", "acc_uy", "acc_ss", "acc_uu", "ncm_acc_sy", "ncm_acc_uy", "p_absent_u", "ausuc", "alg: gamma", "pcv: gamma", "gamma* (oracle): gamma"}
+    needed |= {f"{method}: acc_{key}" for method in ("alg", "pcv", "gamma* (oracle)") for key in ("sy", "uy", "yy")}
+    for (_, checkpoint), rows in summary.groupby(["seed", "checkpoint"]):
+        wanted = needed if checkpoint == "fine-tuned" else {name for name in needed if "pcv" not in name}
+        assert wanted <= set(rows["metric"]) and rows["metric"].is_unique
     assert len(summary.groupby(["seed", "checkpoint"])) == 4
-    assert tables.over_seeds(summary, ["checkpoint", "metric"])["n"].eq(2).all()
+    assert tables.over_seeds(summary.dropna(), ["checkpoint", "metric"])["n"].eq(2).all()
 
 
 def test_tables_agree_with_the_outputs_they_come_from(digits):
@@ -100,12 +101,22 @@ def test_the_gallery_shows_training_images_of_the_named_classes(digits):
     assert titles == [f"{label} ({'seen' if label in split.seen else 'absent'})" for label in body["label"]]
 
 
-def test_against_pretrained_compares_with_the_model_as_it_came(digits):
+def test_intervals_compare_with_the_model_as_it_came(digits):
     calibrated = study.calibrations(digits)
-    versus = study.against_pretrained(calibrated).set_index(["method", "metric"])
+    table = study.calibration_intervals(digits, calibrated).set_index(["state", "metric"])
     wide = calibrated.pivot(index="seed", columns=["checkpoint", "method"], values="acc_uy")
-    expected = (wide[("fine-tuned", "ALG")] - wide[("pre-trained", "none")]).mean()
-    assert versus.loc[("ALG", "acc_uy"), "mean"] == pytest.approx(expected)
+    expected = (wide[("fine-tuned", "alg")] - wide[("pre-trained", "none")]).mean()
+    row = table.loc[("fine-tuned, alg", "acc_uy")]
+    assert row["mean"] == pytest.approx(expected) and row["low"] <= expected <= row["high"] and row["n_seeds"] == 2
+    assert len(table) == 3 * (len(study.METHODS) + 2)
+
+
+def test_methods_cover_the_oracle_and_share_its_gain(digits):
+    calibrated = study.calibrations(digits).query("checkpoint == 'fine-tuned'")
+    assert calibrated.groupby("seed")["method"].apply(lambda names: tuple(names) == study.METHODS).all()
+    by_method = calibrated.set_index(["seed", "method"])
+    assert (by_method.xs("none", level="method")["share"] == 0).all() and (by_method.xs(study.ORACLE, level="method")["share"] == 1).all()
+    assert (calibrated["share"] <= 1).all()
 
 
 def test_reported_means_are_over_seeds(digits):

@@ -4,6 +4,7 @@ With a_i = max_S z_i, u_i = max_U z_i and gap_i = a_i - u_i, sample i is predict
 So the accuracies change only at the distinct gaps, and one sort gives all of them.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -103,6 +104,18 @@ def _between(breakpoints: torch.Tensor) -> torch.Tensor:
     return torch.cat([breakpoints[:1] - 1, middle, breakpoints[-1:] + 1])
 
 
+def check_fine_tuning_data(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> None:
+    """The contract of estimators of gamma: rows of seen classes only, of at least two. Raises UserError."""
+    check_scores(logits, labels, split)
+    if not len(labels):
+        raise UserError("estimating gamma needs fine-tuning data; there are no rows")
+    if not split.is_seen(labels).all():
+        count = int((~split.is_seen(labels)).sum())
+        raise UserError(f"estimating gamma takes fine-tuning data of seen classes only; {count} rows have absent labels, drop them")
+    if len(split.seen) == 1:
+        raise UserError("estimating gamma needs at least two seen classes: with one there is no wrong seen logit")
+
+
 def average_logit_gap(train_logits: torch.Tensor, train_labels: torch.Tensor, split: ClassSplit) -> float:
     """gamma_ALG: the mean wrong seen logit minus the mean absent logit, on the fine-tuning data.
 
@@ -110,15 +123,59 @@ def average_logit_gap(train_logits: torch.Tensor, train_labels: torch.Tensor, sp
     UserError when a label is absent (the estimator must not see absent data) or when only one class is seen.
     Source: paper section 6, ALG.
     """
-    check_scores(train_logits, train_labels, split)
-    if not len(train_labels):
-        raise UserError("ALG needs fine-tuning data; there are no rows")
-    if not split.is_seen(train_labels).all():
-        count = int((~split.is_seen(train_labels)).sum())
-        raise UserError(f"ALG takes fine-tuning data of seen classes only; {count} rows have absent labels, drop them")
-    if len(split.seen) == 1:
-        raise UserError("ALG needs at least two seen classes: with one there is no wrong seen logit to average")
+    check_fine_tuning_data(train_logits, train_labels, split)
     logits = train_logits.double()
     own = logits.gather(1, train_labels[:, None]).squeeze(1)
     wrong_seen = (logits[:, list(split.seen)].sum(1) - own) / (len(split.seen) - 1)
     return (wrong_seen.mean() - logits[:, list(split.absent)].mean()).item()
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold of pseudo cross-validation: half of the seen classes play absent, and no absent class takes part.
+
+    logits, pretrained_logits : (N, |S|), the columns of the seen classes only, after and before the fold's
+    fine-tuning; labels : (N,) int64 in 0..|S|-1; split : over these |S| classes, `seen` those the fold trained on.
+    """
+
+    logits: torch.Tensor
+    pretrained_logits: torch.Tensor
+    labels: torch.Tensor
+    split: ClassSplit
+
+
+def overall_accuracy(curve: SeenAbsentCurve) -> torch.Tensor:
+    """Acc_Y/Y of every state: what PCV maximises in the paper."""
+    return curve.acc_yy
+
+
+def balanced_accuracy(curve: SeenAbsentCurve) -> torch.Tensor:
+    """The mean of Acc_S/Y and Acc_U/Y of every state, whatever the group sizes. Source: ours."""
+    return (curve.acc_sy + curve.acc_uy) / 2
+
+
+def fold_gammas(folds: Sequence[Fold], score: Callable[[SeenAbsentCurve], torch.Tensor] = overall_accuracy) -> list[float | None]:
+    """The best gamma of each fold: the first maximum of `score` among states that keep the pseudo-absent accuracy.
+
+    A state keeps it when Acc_U/Y is at least that of the pre-trained model; None for a fold where no state does.
+    Raises UserError for shapes or labels that do not fit.
+    """
+    gammas: list[float | None] = []
+    for fold in folds:
+        curve = seen_absent_curve(fold.logits, fold.labels, fold.split)
+        threshold = seen_absent_curve(fold.pretrained_logits, fold.labels, fold.split).at(0.0).acc_uy
+        scores = score(curve).masked_fill(curve.acc_uy < threshold, -torch.inf)
+        gammas.append(curve.gamma[scores.argmax()].item() if scores.max() > -torch.inf else None)
+    return gammas
+
+
+def pseudo_cross_validation(
+    folds: Sequence[Fold], fallback: float, score: Callable[[SeenAbsentCurve], torch.Tensor] = overall_accuracy
+) -> float:
+    """gamma_PCV: the mean of `fold_gammas` over the folds that have one, or `fallback` (gamma_ALG) where none has.
+
+    It sees seen classes only: each fold fine-tunes the pre-trained model on half of them. Raises as `fold_gammas`.
+    Source: paper section 6, PCV, with the leak of the released code closed; the fallback is ours.
+    """
+    found = [gamma for gamma in fold_gammas(folds, score) if gamma is not None]
+    return sum(found) / len(found) if found else fallback
