@@ -8,6 +8,7 @@ from .analysis.accuracy import accuracies
 from .analysis.calibration import average_logit_gap, pseudo_cross_validation, seen_absent_curve, shift_logits
 from .analysis.decomposition import softmax_decomposition
 from .analysis.ncm import class_means, ncm_scores
+from .calibrate import calibrate
 from .errors import UserError
 from .split import ClassSplit
 
@@ -16,6 +17,7 @@ __all__ = [
     "UserError",
     "accuracies",
     "average_logit_gap",
+    "calibrate",
     "class_means",
     "ncm_scores",
     "pseudo_cross_validation",

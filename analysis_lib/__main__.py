@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import notebooks, paths, runs, store, study
+from . import calibrate_cli, notebooks, paths, runs, store, study
 from .data import digits, emoji
 from .data.images import load_images
 from .data.manifest import load_manifest
@@ -68,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("file", help="a notebook, such as notebooks/01_fine_tuning.ipynb")
     verb.add_argument("settings", nargs="*", metavar="name=value", help="values for its parameters cell, such as benchmark=emoji seeds=0,1,2")
     verb.set_defaults(act=notebook)
+
+    calibrate_cli.add_verb(verbs)
 
     verb = verbs.add_parser("report", help="print the summary that notebook 05 wrote")
     verb.add_argument("benchmark", help="a name from data_manifests/, such as digits or emoji")

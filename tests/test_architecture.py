@@ -15,14 +15,16 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"errors", "compat"},
     {"paths", "split"},
-    {"runtime", "store", "spec"},
+    {"runtime", "store", "spec", "foreign"},
     {"data"},
     {"models"},
     {"outputs", "training"},
     {"runs"},
     {"analysis", "tables"},
-    {"study"},
-    {"plots", "notebooks"},
+    {"study", "folding"},
+    {"calibrate", "checkpoints", "plots", "notebooks"},
+    {"calibrate_inputs", "calibrate_page"},
+    {"calibrate_cli"},
     {"__init__", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -56,7 +56,7 @@ def test_help_names_every_verb(capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--help"])
     text = capsys.readouterr().out
-    assert all(f"\n    {verb}" in text for verb in ("data", "run", "notebook", "report", "manifest"))
+    assert all(f"\n    {verb}" in text for verb in ("data", "run", "notebook", "calibrate", "report", "manifest"))
 
 
 def test_data_describes_what_it_loaded(project, capsys):

@@ -52,6 +52,9 @@ def test_equals_a_plain_loop_with_the_same_counts(seed, n_metrics, n_samples, n_
     change = np.array(loop)[:, 0] - np.array(loop)[:, -1]
     row = bootstrap_differences(values, metrics, [("m0", metrics[-1])], generator(seed), 30).iloc[0]
     assert (row["low"], row["high"]) == pytest.approx(tuple(np.nanquantile(change, [0.025, 0.975])), abs=1e-12, nan_ok=True)
+    ends = table.iloc[[0, -1]]
+    assert row["mean"] == pytest.approx(ends["mean"].iloc[0] - ends["mean"].iloc[1], abs=1e-12)
+    assert (row["n_samples"], row["n_seeds"]) == (ends["n_samples"].min(), n_seeds)
 
 
 def test_counts_are_multinomial_and_follow_the_generator():
@@ -182,6 +185,8 @@ def test_says_what_does_not_fit():
             bootstrap_means(values, names, generator())
     with pytest.raises(UserError, match="did you mean 'm1'"):
         bootstrap_differences(values, metrics, [("m0", "m1x")], generator())
+    with pytest.raises(UserError, match="no pairs of metrics"):
+        bootstrap_differences(values, metrics, [], generator())
     with pytest.raises(UserError, match="infinities"):
         bootstrap_means([values[0], values[1] / 0], metrics, generator())
     empty = values[1].clone()

@@ -6,7 +6,8 @@ the groups differ from seed to seed. One draw of samples and seeds serves all me
 
 What the intervals do not say. Values that are all equal (an accuracy of exactly 0 or 1) give an interval of width 0,
 however few they are. Few seeds cannot tell how seeds spread: where the seeds differ more than the samples explain,
-the interval of 3 seeds is the range of their means, which covers the truth in 3 of 4 cases only.
+the interval of 3 seeds is the range of their means, which covers the truth in 3 of 4 cases only; where seeds hardly
+differ it is a little too wide.
 """
 
 from collections.abc import Sequence
@@ -78,8 +79,10 @@ def bootstrap_differences(
 
     Both sides see the same draws, so what moves a and b alike cancels; their groups may differ. pairs : names from
     `metrics`. Columns: a, b, mean, low, high, n_samples (of the smaller group), n_seeds. Otherwise as `bootstrap_means`,
-    and with an equal generator state from the same draws. Raises UserError also for an unknown name. Source: ours.
+    and with an equal generator state from the same draws. Raises UserError also for unknown names and without pairs. Source: ours.
     """
+    if not pairs:
+        raise UserError("there are no pairs of metrics to compare; name at least one")
     place = {name: row for row, name in enumerate(metrics)}
     for name in (name for pair in pairs for name in pair):
         if name not in place:

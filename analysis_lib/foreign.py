@@ -1,0 +1,133 @@
+"""Files that other people made, read without running anything in them.
+
+Weights as safetensors or `.pth`, logits as safetensors, `.npz` or CSV, names as text. Whatever cannot be read ends in
+one sentence that names the file.
+"""
+
+import argparse
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import safetensors
+import torch
+
+from . import paths
+from .errors import UserError
+
+ARRAYS = (".npz", ".safetensors", ".csv")
+WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file, stripped, without empty ones. Raises UserError."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error, "give a UTF-8 text file") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises UserError."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (not a mapping)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise _unreadable(path, error, "give a whole safetensors file") from None
+
+
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """A state dict and its metadata from `.safetensors` or `.pth`; a `.pth` has no metadata.
+
+    A `.pth` holds a state dict, alone or under `state_dict` or `model`. Prefixes that wrappers add to every name
+    (`module.`, `_orig_mod.`) are taken off. Raises UserError for anything else, and for a `.pth` that needs more than
+    tensors to load.
+    """
+    _check(path, WEIGHTS)
+    if path.suffix.lower() == ".safetensors":
+        state, metadata = read_safetensors(path)
+    else:
+        state, metadata = _read_pth(path), {}
+    for key in ("state_dict", "model"):
+        state = state[key] if isinstance(state, dict) and isinstance(state.get(key), dict) else state
+    if not isinstance(state, dict) or not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise UserError(f"{paths.shown(path)} holds no state dict; save `model.state_dict()`, alone or under the key 'state_dict'")
+    for prefix in ("module.", "_orig_mod.", "module."):
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state, metadata
+
+
+def _read_pth(path: Path) -> object:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training script saves its arguments in one; it runs nothing
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise _unreadable(path, error, "give a checkpoint") from None
+    except Exception as error:  # noqa: BLE001 (a damaged or hostile file can raise anything)
+        if "nsupported" in str(error):  # torch's word for what is neither a tensor nor a plain container
+            raise UserError(f"{paths.shown(path)} holds Python objects beside tensors, and these are never loaded; "
+                            "save `model.state_dict()` and give that file") from None
+        raise UserError(f"cannot read {paths.shown(path)}: it is damaged or no checkpoint; save `model.state_dict()` again") from None
+
+
+def read_logits(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ready logits (N, C), float, and labels (N,) int64.
+
+    `.npz` and `.safetensors` hold arrays `logits` and `labels`; CSV has columns `labels`, `logits_0` ... `logits_{C-1}`.
+    Raises UserError that names the file and what it lacks.
+    """
+    _check(path, ARRAYS)
+    arrays = {".npz": _read_npz, ".safetensors": lambda path: read_safetensors(path)[0], ".csv": _read_csv}[path.suffix.lower()](path)
+    if missing := [name for name in ("logits", "labels") if name not in arrays]:
+        raise UserError(f"{paths.shown(path)} has no {missing[0]!r}, only {', '.join(arrays) or 'nothing'}; it needs logits (N, C) and labels (N,)")
+    logits, labels = arrays["logits"], arrays["labels"]
+    if logits.ndim != 2 or not logits.is_floating_point() or labels.shape != logits.shape[:1]:
+        raise UserError(f"{paths.shown(path)}: logits are {logits.dtype} {tuple(logits.shape)} and labels {tuple(labels.shape)}; "
+                        "expected floats (N, C) and (N,)")
+    whole = labels.double()
+    if labels.is_complex() or not (whole == whole.round()).all():
+        raise UserError(f"{paths.shown(path)}: labels are not whole numbers; give class indices")
+    return logits, whole.long()
+
+
+def _read_npz(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            arrays = {}
+            for name in ("logits", "labels"):
+                if f"{name}.npy" in archive.namelist():
+                    with archive.open(f"{name}.npy") as file:
+                        arrays[name] = torch.from_numpy(np.lib.format.read_array(file, allow_pickle=False))
+            return arrays
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error, "save plain number arrays with numpy.savez") from None
+
+
+def _read_csv(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        table = pd.read_csv(path)
+        columns = [f"logits_{c}" for c in range(len(table.columns) - 1)]
+        if sorted(table.columns) != sorted([*columns, "labels"]):
+            raise UserError(f"{paths.shown(path)} has columns {', '.join(map(str, table.columns[:4]))}, ...; "
+                            "expected labels, logits_0, logits_1, ..., one for each class")
+        return {"logits": torch.from_numpy(table[columns].to_numpy(dtype="float64", copy=True)),
+                "labels": torch.from_numpy(table["labels"].to_numpy(dtype="float64", copy=True))}
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise _unreadable(path, error, "give a CSV file of numbers") from None
+
+
+def _check(path: Path, suffixes: tuple[str, ...]) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise UserError(f"{paths.shown(path)} is no {', '.join(suffixes)} file; save it as one of these")
+    if not path.is_file():
+        raise UserError(f"there is no file {paths.shown(path)}; check the path")
+
+
+def _unreadable(path: Path, error: Exception, remedy: str) -> UserError:
+    reason = getattr(error, "strerror", None) or (str(error) or type(error).__name__).splitlines()[0]
+    return UserError(f"cannot read {paths.shown(path)} ({reason}); {remedy}")
