@@ -47,8 +47,9 @@ def raw_steps():
     for group in optimizer.param_groups:
         group["lr"] = 0.0  # the same arithmetic, without fitting one batch until its gradients underflow
     for _ in range(STEPS):
+        loss = functional.cross_entropy(model(resident[0]), resident[1])
         optimizer.zero_grad()
-        functional.cross_entropy(model(resident[0]), resident[1]).backward()
+        loss.backward()
         optimizer.step()
     if device.type == "cuda":
         torch.cuda.synchronize()
