@@ -61,6 +61,7 @@ test: $(READY)  ## unit, architecture and notebook tests
 bench: $(READY)  ## speed, as ratios measured in one run
 	$(PY) bench/curve.py
 	$(PY) bench/throughput.py
+	$(PY) bench/bootstrap.py
 
 report: $(READY)  ## print the summary of BENCHMARK
 	$(PY) -m analysis_lib report $(BENCHMARK)
