@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 
@@ -17,6 +17,7 @@ from .split import ClassSplit
 from .training import augment, train
 
 SOURCES = {"digits": digits.source_images}  # benchmarks whose starting network is trained here
+FOLDS = 3  # of pseudo cross-validation, as in the paper
 
 
 def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[RunSpec]:
@@ -36,7 +37,7 @@ def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[
     return [RunSpec(**fields, init=init, seed=seed) for seed in seeds]
 
 
-def fold_specs(spec: RunSpec, folds: int = 3) -> list[RunSpec]:
+def fold_specs(spec: RunSpec) -> list[RunSpec]:
     """The extra runs of pseudo cross-validation: the same recipe on a random half of the seen classes.
 
     A fifth of each class's groups is held out, and the pre-trained and the final Outputs are kept.
@@ -44,7 +45,7 @@ def fold_specs(spec: RunSpec, folds: int = 3) -> list[RunSpec]:
     manifest = load_manifest(spec.benchmark)
     seen = manifest.class_split(spec.seed, spec.seen).seen
     specs = []
-    for fold in range(folds):
+    for fold in range(FOLDS):
         order = torch.randperm(len(seen), generator=runtime.generator_for("pcv", manifest.name, spec.seed, fold))
         names = tuple(manifest.class_names[seen[i]] for i in sorted(order[: len(seen) // 2].tolist()))
         specs.append(replace(spec, seen=names, validation=True, record_every=spec.epochs))
@@ -81,7 +82,7 @@ def _begin(spec: RunSpec, device: torch.device) -> None:
     if begun.exists() and (before := json.loads(begun.read_text())["device"]) != device.type:
         raise UserError(f"run {spec.run_id} was begun on {before} and cannot go on on {device.type} with the same bytes; "
                         f"use --device {before}, or delete {paths.shown(paths.run(spec.run_id))}")
-    store.write_json(paths.run_spec(spec.run_id), spec.as_dict())
+    store.write_json(paths.run_spec(spec.run_id), asdict(spec))
     store.write_json(begun, environment)
 
 
@@ -142,7 +143,8 @@ def split_parts(manifest: Manifest, spec: RunSpec, split: ClassSplit) -> dict[st
     """Row numbers of `train` and `test`.
 
     With `spec.validation` both come from the training rows: a fifth of each class's groups, at least one where the
-    class has several, plays the test part, so that choosing hyper-parameters never sees a test image. Raises UserError if no seen image is left.
+    class has several, plays the test part, so that choosing hyper-parameters never sees a test image. Raises UserError
+    if no seen image is left.
     """
     train, test = manifest.rows("train"), manifest.rows("test")
     if spec.validation:

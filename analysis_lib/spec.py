@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 
 from .errors import unknown
 
@@ -39,9 +39,6 @@ class RunSpec:
         changed = {f.name: getattr(self, f.name) for f in fields(self) if f.default is MISSING or getattr(self, f.name) != f.default}
         digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:10]
         return f"{self.benchmark}-{self.stage}-s{self.seed}-{digest}"
-
-    def as_dict(self) -> dict:
-        return asdict(self)
 
 
 # How the emoji recipe was chosen: bench/choose_recipe.py, on a class split that is never reported.

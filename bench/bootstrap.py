@@ -3,25 +3,16 @@
     OMP_NUM_THREADS=1 python bench/bootstrap.py            # some seconds on 1 core
 """
 
-import time
 from functools import partial
 
 import torch
+from timing import best_of
 
 from analysis_lib.analysis.uncertainty import bootstrap_differences, bootstrap_means, draw_resamples, resampled_means
 
 torch.set_num_threads(1)
 METRICS, RESAMPLES, SAMPLES, SEEDS = 20, 2000, 900, 3
 LOOPED = 200  # resamples that the loop does; its full time is this part scaled up
-
-
-def best_of(repeats, function):
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def generator(seed=0):

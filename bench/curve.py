@@ -4,24 +4,15 @@
 """
 
 import math
-import time
 from functools import partial
 
 import torch
+from timing import best_of
 
 from analysis_lib import ClassSplit, seen_absent_curve, shift_logits
 
 torch.set_num_threads(2)
 SAMPLE = 40  # breakpoints that are re-scored; the loop's full time is this part scaled up
-
-
-def best_of(repeats, function):
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def problem(n, num_classes=1000):

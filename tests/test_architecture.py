@@ -22,7 +22,7 @@ LAYERS = [
     {"runs"},
     {"analysis", "tables"},
     {"study", "folding"},
-    {"calibrate", "checkpoints", "plots", "notebooks"},
+    {"shifts", "calibrate", "checkpoints", "plots", "notebooks"},
     {"calibrate_inputs", "calibrate_page"},
     {"calibrate_cli"},
     {"__init__", "__main__"},

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from analysis_lib import ClassSplit, UserError, accuracies, average_logit_gap, seen_absent_curve, shift_logits, store
+from analysis_lib import ClassSplit, UserError, accuracies, average_logit_gap, foreign, seen_absent_curve, shift_logits, store
 from analysis_lib import __main__ as cli
 from analysis_lib.analysis.estimators import ESTIMATORS
 from analysis_lib.calibrate import assess, calibrate, calibrate_logits
@@ -108,10 +108,9 @@ def test_a_newcomer_gets_the_absent_classes_back(newcomer, tmp_path, capsys):
     images = torch.stack([prepared(torch.from_numpy(np.asarray(Image.open(file)).copy()).permute(2, 0, 1)) for file in test.files])
     labels = test.labels(NAMES, 10)
     accuracy = {}
-    for name, state in (("before", torch.load(newcomer / "finetuned.pth", weights_only=False)["state_dict"]),
-                        ("after", safetensors.torch.load_file(output))):
+    for name, state in (("before", foreign.read_weights(newcomer / "finetuned.pth")[0]), ("after", safetensors.torch.load_file(output))):
         plain = timm.create_model(ARCH, num_classes=10)
-        plain.load_state_dict({key.removeprefix("module."): tensor for key, tensor in state.items()})
+        plain.load_state_dict(state)
         accuracy[name] = accuracies(logits_of(plain, images), labels, SPLIT)
     assert accuracy["before"]["acc_uy"] < 0.1, "fine-tuning lost them"
     assert accuracy["after"]["acc_uy"] > 0.2, "calibration brings them back"

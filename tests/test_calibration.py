@@ -14,9 +14,10 @@ from analysis_lib import (
     runs,
     seen_absent_curve,
     shift_logits,
-    study,
+    shifts,
 )
 from analysis_lib.analysis.calibration import Fold, balanced_accuracy, fold_gammas, overall_accuracy
+from analysis_lib.data.images import load_images
 
 
 def problem(seed, num_classes, n, ties=True):
@@ -255,7 +256,7 @@ def test_balanced_and_overall_accuracy_agree_on_balanced_groups():
 def test_folds_hold_no_absent_class_and_no_training_image(digits):
     spec = digits.specs[0]
     split, manifest = digits.split(spec), digits.manifest
-    folds = study.folds_of(digits, spec)
+    folds = shifts.folds_of(digits, spec)
     assert len(folds) == 3 and len({fold.split.seen for fold in folds}) > 1
     for fold, fold_spec in zip(folds, runs.fold_specs(spec)):
         assert fold.logits.shape[1] == len(split.seen) == fold.split.num_classes
@@ -273,11 +274,11 @@ def test_absent_data_cannot_reach_pseudo_cross_validation(digits, project, digit
     source = runs.pretraining(digits.manifest, spec.dtype)
     paths.runs().mkdir()
     paths.run(source.run_id).symlink_to(digits_root / "runs" / source.run_id)
-    images = digits.images
+    images = load_images(digits.manifest)
     images[~digits.split(spec).is_seen(digits.manifest.labels)] = 0
     images[digits.manifest.rows("test")] = 0
     monkeypatch.setattr(runs, "load_images", lambda manifest: images)
-    spoiled = fold_gammas(study.folds_of(digits, spec))
+    spoiled = fold_gammas(shifts.folds_of(digits, spec))
     monkeypatch.undo()
     monkeypatch.setenv("FTC_ROOT", str(digits_root))
-    assert spoiled == fold_gammas(study.folds_of(digits, spec))
+    assert spoiled == fold_gammas(shifts.folds_of(digits, spec))

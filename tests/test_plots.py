@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis_lib import paths, plots, study, tables
+from analysis_lib import paths, plots, shifts, study, tables
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_lines_show_means_in_percent(digits, axes):
 
 
 def test_curves_hold_every_state_and_the_marks_lie_on_them(digits, axes):
-    curves, points = study.curves(digits), study.calibrations(digits).query("method in ['none', 'alg', 'gamma* (oracle)']")
+    curves, points = shifts.curves(digits), shifts.calibrations(digits).query("method in ['none', 'alg', 'gamma* (oracle)']")
     assert plots.draw_curves(curves, points, axes) is axes
     drawn = sum(len(line.get_xdata()) for line in axes.get_lines())
     assert drawn == len(curves)
@@ -63,8 +63,8 @@ def test_the_contact_sheet_places_every_image(axes):
 
 
 def test_gamma_plot_and_thieves_show_the_table(digits, axes):
-    curves = study.curves(digits).query("seed == 0 and checkpoint == 'fine-tuned'")
-    points = study.calibrations(digits).query("seed == 0 and checkpoint == 'fine-tuned' and method in ['none', 'pcv']")
+    curves = shifts.curves(digits).query("seed == 0 and checkpoint == 'fine-tuned'")
+    points = shifts.calibrations(digits).query("seed == 0 and checkpoint == 'fine-tuned' and method in ['none', 'pcv']")
     assert plots.draw_accuracy_by_gamma(curves, points, axes) is axes
     assert np.allclose(axes.get_lines()[0].get_ydata(), 100 * curves["acc_sy"])
     figure, other = plt.subplots()

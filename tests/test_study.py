@@ -7,20 +7,21 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis_lib import accuracies, paths, study, tables
+from analysis_lib import accuracies, paths, shifts, study, tables
+from analysis_lib.data import overview
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 SMOKE = """
-from analysis_lib import store, study, tables
+from analysis_lib import shifts, store, study, tables
 runs = study.open_study("digits", "smoke", [0, 1], "cpu")
-by_epoch, calibrated = study.metrics_by_epoch(runs), study.calibrations(runs)
-summary = study.summary(runs, by_epoch, calibrated)
+by_epoch, calibrated = study.metrics_by_epoch(runs), shifts.calibrations(runs)
+summary = shifts.summary(runs, by_epoch, calibrated)
 store.write_table(summary, "digits", "summary")
-store.write_table(study.curves(runs), "digits", "curves")
+store.write_table(shifts.curves(runs), "digits", "curves")
 store.write_table(study.thieves(runs), "digits", "thieves")
 print(tables.grid(tables.over_seeds(summary, ["checkpoint", "metric"]), ["metric"], "checkpoint").to_string())
-print(tables.verdicts(study.calibration_intervals(runs, calibrated), ["state", "metric"]))
+print(tables.verdicts(shifts.calibration_intervals(runs, calibrated), ["state", "metric"]))
 """
 
 
@@ -47,14 +48,14 @@ def test_same_bytes_again_and_the_same_digits_with_two_threads(tmp_path):
 
 def test_the_phenomenon_shows_on_digits(digits):
     """Absent accuracy collapses, the order among absent classes survives above chance, a shift brings them back."""
-    table = study.calibrations(digits).pivot(index=["seed", "checkpoint"], columns="method", values="acc_uy").unstack()
+    table = shifts.calibrations(digits).pivot(index=["seed", "checkpoint"], columns="method", values="acc_uy").unstack()
     assert (table["none"]["fine-tuned"] < table["none"]["pre-trained"] - 0.2).all()
     assert (table["gamma* (oracle)"]["fine-tuned"] > table["none"]["fine-tuned"] + 0.2).all()
 
 
 def test_the_summary_holds_what_a_reader_needs(digits):
-    by_epoch, calibrated = study.metrics_by_epoch(digits), study.calibrations(digits)
-    summary = study.summary(digits, by_epoch, calibrated)
+    by_epoch, calibrated = study.metrics_by_epoch(digits), shifts.calibrations(digits)
+    summary = shifts.summary(digits, by_epoch, calibrated)
     needed = {"acc_yy", "acc_sy", "acc_uy", "acc_ss", "acc_uu", "ncm_acc_sy", "ncm_acc_uy", "p_absent_u", "ausuc", "alg: gamma", "pcv: gamma", "gamma* (oracle): gamma"}
     needed |= {f"{method}: acc_{key}" for method in ("alg", "pcv", "gamma* (oracle)") for key in ("sy", "uy", "yy")}
     for (_, checkpoint), rows in summary.groupby(["seed", "checkpoint"]):
@@ -88,13 +89,13 @@ def test_thieves_account_for_every_lost_sample(digits):
 
 
 def test_overview_counts_every_image_once(digits):
-    table = study.overview(digits.manifest, [0, 1])
+    table = overview.overview(digits.manifest, [0, 1])
     assert table.groupby("seed")[["train", "test"]].sum().sum(axis=1).eq(1797).all()
     assert table.groupby("seed")["classes"].sum().eq(10).all()
 
 
 def test_the_gallery_shows_training_images_of_the_named_classes(digits):
-    rows, titles = study.gallery(digits.manifest, 0, most=6)
+    rows, titles = overview.gallery(digits.manifest, 0, most=6)
     body = digits.manifest.body.iloc[rows]
     split = digits.manifest.class_split(0)
     assert (body["split"] == "train").all() and body["label"].is_unique and len(body) == 6
@@ -102,20 +103,20 @@ def test_the_gallery_shows_training_images_of_the_named_classes(digits):
 
 
 def test_intervals_compare_with_the_model_as_it_came(digits):
-    calibrated = study.calibrations(digits)
-    table = study.calibration_intervals(digits, calibrated).set_index(["state", "metric"])
+    calibrated = shifts.calibrations(digits)
+    table = shifts.calibration_intervals(digits, calibrated).set_index(["state", "metric"])
     wide = calibrated.pivot(index="seed", columns=["checkpoint", "method"], values="acc_uy")
     expected = (wide[("fine-tuned", "alg")] - wide[("pre-trained", "none")]).mean()
     row = table.loc[("fine-tuned, alg", "acc_uy")]
     assert row["mean"] == pytest.approx(expected) and row["low"] <= expected <= row["high"] and row["n_seeds"] == 2
-    assert len(table) == 3 * (len(study.METHODS) + 2)
+    assert len(table) == 3 * (len(shifts.METHODS) + 2)
 
 
 def test_methods_cover_the_oracle_and_share_its_gain(digits):
-    calibrated = study.calibrations(digits).query("checkpoint == 'fine-tuned'")
-    assert calibrated.groupby("seed")["method"].apply(lambda names: tuple(names) == study.METHODS).all()
+    calibrated = shifts.calibrations(digits).query("checkpoint == 'fine-tuned'")
+    assert calibrated.groupby("seed")["method"].apply(lambda names: tuple(names) == shifts.METHODS).all()
     by_method = calibrated.set_index(["seed", "method"])
-    assert (by_method.xs("none", level="method")["share"] == 0).all() and (by_method.xs(study.ORACLE, level="method")["share"] == 1).all()
+    assert (by_method.xs("none", level="method")["share"] == 0).all() and (by_method.xs(shifts.ORACLE, level="method")["share"] == 1).all()
     assert (calibrated["share"] <= 1).all()
 
 

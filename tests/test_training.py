@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from analysis_lib import UserError, models, paths, runs, store, training
+from analysis_lib.data.images import load_images
 from analysis_lib.data.manifest import load_manifest
 from analysis_lib.outputs import extract, normalizer
 from analysis_lib.runtime import generator_for
@@ -237,9 +238,9 @@ def test_extraction_is_the_model_in_eval_mode(digits):
     model.load_state_dict(store.read_tensors(paths.run_model(spec.run_id)))
     normalize = normalizer(manifest.head.mean, manifest.head.std, torch.float64, torch.device("cpu"))
     rows = manifest.rows("test")
-    ours = extract(model.train(), digits.images, manifest.labels, rows, normalize, batch_size=7)
+    ours = extract(model.train(), load_images(digits.manifest), manifest.labels, rows, normalize, batch_size=7)
     stored = digits.outputs(spec, spec.epochs, "test")
-    plain = model.eval()((digits.images[rows].double() / 255 - 0.5) / 0.5)
+    plain = model.eval()((load_images(digits.manifest)[rows].double() / 255 - 0.5) / 0.5)
     assert torch.allclose(ours.logits, plain, atol=1e-10) and torch.allclose(stored.logits, plain, atol=1e-10)
     assert torch.equal(stored.labels, manifest.labels[rows]) and torch.equal(stored.index, rows)
     head = store.read_tensors(paths.run_head(spec.run_id, spec.epochs))
