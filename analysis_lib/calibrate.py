@@ -12,8 +12,8 @@ from torch import nn
 from . import runtime
 from .analysis.accuracy import accuracies, best_in
 from .analysis.calibration import seen_absent_curve, shift_logits
-from .analysis.estimators import ESTIMATORS, Evidence, estimate_gamma
-from .errors import UserError, unknown
+from .analysis.estimators import Evidence, estimate_gamma, resolve
+from .errors import UserError
 from .folding import fold_gamma, logits_of
 from .split import ClassSplit
 
@@ -33,11 +33,11 @@ def calibrate(model: nn.Module, train_loader: Iterable, seen: Sequence[int], met
 
     model : logits (N, C) for a batch; C comes from its output. train_loader : batches (images, labels) of the
     fine-tuning data without augmentation, labels (N,) int64 of seen classes only. seen : their class indices.
-    method : a name in `ESTIMATORS`. pretrained : the model before fine-tuning with the same outputs, for methods that
-    compare with it. Raises UserError for a label of an absent class, an empty loader, an unknown method, and what
+    method : a name in `ESTIMATORS`, or `auto`. pretrained : the model before fine-tuning with the same outputs, for
+    methods that compare with it. Raises UserError for a label of an absent class, an empty loader, an unknown method, and what
     `ClassSplit`, `estimate_gamma` and `fold_gamma` refuse. Source: DESIGN section 3; the estimators name theirs.
     """
-    _check_method(method)
+    method = resolve(method, pretrained is not None)
     models = [model] if pretrained is None else [model, pretrained]
     logits, labels, probe = collect_logits(models, train_loader, seen)
     result = calibrate_logits(logits[0], labels, seen, method, *logits[1:])
@@ -51,7 +51,7 @@ def calibrate_logits(
 
     pretrained_logits : (N, C) of the same samples before fine-tuning, or None. Source: ours.
     """
-    _check_method(method)
+    method = resolve(method, pretrained_logits is not None)
     split = ClassSplit(logits.shape[-1], seen)
     refuse_absent(labels, split)
     if pretrained_logits is not None and pretrained_logits.shape != logits.shape:
@@ -137,11 +137,6 @@ def refuse_absent(labels: torch.Tensor, split: ClassSplit) -> None:
 def _placed(images: torch.Tensor, model: nn.Module) -> torch.Tensor:
     weight = next(model.parameters(), torch.empty(0))
     return images.to(weight) if images.is_floating_point() else images.to(weight.device)
-
-
-def _check_method(method: str) -> None:
-    if method not in ESTIMATORS:
-        raise unknown("method", method, ESTIMATORS)
 
 
 def _thieves(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma: float) -> list[dict]:

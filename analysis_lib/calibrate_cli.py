@@ -9,10 +9,10 @@ from pathlib import Path
 from . import calibrate_page, checkpoints, paths, store
 from .analysis.accuracy import accuracies
 from .analysis.calibration import seen_absent_curve
-from .analysis.estimators import ESTIMATORS
+from .analysis.estimators import AUTO, ESTIMATORS, resolve
 from .calibrate import assess, calibrate_logits
 from .calibrate_inputs import Inputs, from_images, from_logits, is_logits
-from .errors import UserError, unknown
+from .errors import UserError
 from .folding import fold_gamma
 
 
@@ -20,8 +20,8 @@ def add_verb(verbs) -> None:
     """Add the parser of `calibrate` to argparse's sub-parsers."""
     verb = verbs.add_parser(
         "calibrate", help="give a fine-tuned classifier its absent classes back: a plain checkpoint with gamma in its head",
-        description="SOURCE is an image folder with a sub-folder for each class, a list file (`relative/path label` a line), or ready logits "
-        "(.npz or .safetensors with arrays logits and labels; .csv with columns labels, logits_0, logits_1, ...). From images you get a checkpoint, "
+        description="SOURCE is an image folder with a sub-folder for each class, a list file (`relative/path label` a line), a manifest (.json "
+        "beside its .csv: --data takes its training images of the seen classes, --test its test images), or ready logits (.npz or .safetensors with arrays logits and labels; .csv with columns labels, logits_0, logits_1, ...). From images you get a checkpoint, "
         "a .json report and a .html page; from logits, the report and the page.")
     verb.add_argument("--seen", required=True, help="classes of the fine-tuning data: names or ids separated by commas, or a file with one a line")
     verb.add_argument("--data", required=True, type=Path, metavar="SOURCE", help="the fine-tuning data: seen classes only")
@@ -30,7 +30,7 @@ def add_verb(verbs) -> None:
     verb.add_argument("--checkpoint", type=Path, metavar="FILE", help="the fine-tuned weights: .safetensors or .pth with a state dict")
     verb.add_argument("--pretrained", type=Path, metavar="FILE", help="the weights (or logits) before fine-tuning, with the same outputs")
     verb.add_argument("--classes", type=Path, metavar="FILE", help="names of the outputs, one a line in head order")
-    verb.add_argument("--method", default="max_gap", help=f"one of {', '.join(ESTIMATORS)} (default: %(default)s)")
+    verb.add_argument("--method", default="auto", help=f"auto ({AUTO[0]} with --pretrained, else {AUTO[1]}; the default) or one of {', '.join(ESTIMATORS)}")
     verb.add_argument("--test", type=Path, metavar="SOURCE", help="labelled samples of all classes: they measure what gamma does and never choose it")
     verb.add_argument("--image-size", type=int, metavar="N", help="pixels (default: what timm states for ARCH)")
     verb.add_argument("--crop-pct", type=float, metavar="SHARE", help="centre crop after resizing (default: what timm states for ARCH)")
@@ -44,8 +44,7 @@ def add_verb(verbs) -> None:
 
 def calibrate_files(arguments: argparse.Namespace) -> None:
     """Do what the parsed arguments say. Raises UserError before anything is written."""
-    if arguments.method not in ESTIMATORS:
-        raise unknown("method", arguments.method, ESTIMATORS)
+    arguments.method = resolve(arguments.method, arguments.pretrained is not None)
     ready = is_logits(arguments.data)
     outputs = _outputs(arguments, ready)
     inputs = from_logits(arguments) if ready else from_images(arguments)

@@ -12,7 +12,7 @@ from torch import nn
 
 from . import checkpoints, foreign, paths, runtime
 from .calibrate import collect_logits, refuse_absent
-from .data.sources import ImageBatches, Source, class_id, class_names, open_source
+from .data.sources import ImageBatches, Source, class_id, class_names, is_manifest, open_source
 from .errors import UserError
 from .split import ClassSplit
 
@@ -76,10 +76,14 @@ def from_images(arguments: argparse.Namespace) -> Inputs:
     device = runtime.pick_device(arguments.device)
     model = checkpoints.load_classifier(arguments.model, arguments.checkpoint, arguments.image_size).to(device)
     num_classes = model.num_classes
-    sources = [open_source(path) for path in (arguments.data, arguments.test) if path]
+    sources = [open_source(path, part) for path, part in ((arguments.data, "train"), (arguments.test, "test")) if path]
     names = _names(arguments, sources, num_classes)
     split = _split(arguments, names, num_classes)
     labels = [source.labels(names, num_classes) for source in sources]
+    files = [source.files for source in sources]
+    if is_manifest(arguments.data):  # it lists the absent classes' training images too
+        seen = split.is_seen(labels[0])
+        files[0], labels[0] = [files[0][row] for row in seen.nonzero().flatten()], labels[0][seen]
     refuse_absent(labels[0], split)
     if arguments.test:
         _check_test(labels[1], split, arguments.test)
@@ -95,7 +99,7 @@ def from_images(arguments: argparse.Namespace) -> Inputs:
 
     def measure() -> Measured:
         transform = timm.data.create_transform(is_training=False, **looks)
-        batches = [ImageBatches(source.files, own, transform, arguments.batch_size) for source, own in zip(sources, labels)]
+        batches = [ImageBatches(own_files, own, transform, arguments.batch_size) for own_files, own in zip(files, labels)]
         train, train_labels, probe = collect_logits(models, batches[0], split.seen)
         test, test_labels, _ = collect_logits(models, batches[1], None) if arguments.test else ([], None, None)
         (train, before), (test, test_before) = ((*logits, None, None)[:2] for logits in (train, test))

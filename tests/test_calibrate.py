@@ -1,9 +1,11 @@
 """The door for other people's models: `calibrate`, and the verb on files that a newcomer's own loop made."""
 
 import argparse
+import hashlib
 import json
 import math
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -16,10 +18,11 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from analysis_lib import ClassSplit, UserError, accuracies, average_logit_gap, foreign, seen_absent_curve, shift_logits, store
+from analysis_lib import ClassSplit, UserError, accuracies, average_logit_gap, foreign, paths, seen_absent_curve, shift_logits, store
 from analysis_lib import __main__ as cli
 from analysis_lib.analysis.estimators import ESTIMATORS
 from analysis_lib.calibrate import assess, calibrate, calibrate_logits
+from analysis_lib.data.manifest import COLUMNS, save_manifest
 from analysis_lib.data.sources import ImageBatches, open_source
 from analysis_lib.folding import logits_of
 
@@ -104,7 +107,7 @@ def test_a_newcomer_gets_the_absent_classes_back(newcomer, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "200 samples of" in printed and "5 seen and 5 absent" in printed
 
-    test = open_source(newcomer / "test")
+    test = open_source(newcomer / "test", "test")
     images = torch.stack([prepared(torch.from_numpy(np.asarray(Image.open(file)).copy()).permute(2, 0, 1)) for file in test.files])
     labels = test.labels(NAMES, 10)
     accuracy = {}
@@ -170,6 +173,33 @@ def test_lists_ids_and_test_folders_name_the_same_classes(newcomer, tmp_path, ca
         assert main(arguments) == 0, capsys.readouterr().err
         gammas[name] = json.loads((tmp_path / "out.json").read_text())["gamma"]
     assert gammas == pytest.approx(dict.fromkeys(variants, gammas["names"]), abs=1e-4)
+
+
+def test_a_manifest_gives_its_training_images_of_the_seen_classes_and_its_test_images(newcomer, project, capsys):
+    """Half of every test class plays the training part; the same images as folders give the same report."""
+    rows = []
+    for label, name in enumerate(NAMES):
+        for i, file in enumerate(sorted((newcomer / "test" / name).iterdir())):
+            part = "train" if i % 2 else "test"
+            rows.append((f"{name}/{file.name}", label, part, file.name, hashlib.sha256(file.read_bytes()).hexdigest()))
+            for root in ("all", part) if part == "test" or label in SEEN else ("all",):
+                (project / root / name).mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, project / root / name)
+    head = json.loads(paths.manifest_head("digits").read_text()) | {"name": "mine", "builder": "folder", "source": "all", "class_names": NAMES}
+    save_manifest(head, pd.DataFrame(rows, columns=COLUMNS))
+    base = command(newcomer, project / "out.safetensors")
+    plain = [argument for i, argument in enumerate(base) if "--classes" not in (argument, base[i - 1])]
+    reports = []
+    for data, test in ((project / "train", project / "test"), (paths.manifest_head("mine"),) * 2):
+        assert main([*plain, "--data", data, "--test", test]) == 0, capsys.readouterr().err
+        reports.append(json.loads((project / "out.json").read_text()))
+        assert reports[-1].pop("data") == str(data)
+    assert reports[0] == reports[1] and reports[0]["samples"] == 100 and reports[0]["test"]["samples"] == 200
+    (project / "all" / NAMES[0] / rows[1][0].rpartition("/")[2]).write_bytes(b"other")
+    assert main([*plain, "--data", paths.manifest_head("mine")]) == 2
+    assert "1 of 200 train images of data_manifests/mine.json are missing or not as listed, first all/ash/" in capsys.readouterr().err
+    assert main([*plain, "--data", paths.manifest_head("digits")]) == 2
+    assert "are made by 'digits' and are no files" in capsys.readouterr().err
 
 
 def test_calibrate_is_the_estimator_on_eval_logits_and_the_fold(newcomer):
@@ -337,7 +367,7 @@ MISTAKES = {  # options on top of a good command, and the sentence
     "--seen 0,1,2,3,4,5,6,7,8,9": r"the absent set is empty: all 10 classes are seen",
     "--seen 0,2": r"the fine-tuning data holds 120 samples of class 3 or others that are not among the seen classes",
     "--data N/test": r"the fine-tuning data holds 200 samples of class 1 or others",
-    "--data M/none": r"there is no \S+none; give a folder with a sub-folder for each class, a list file, or ready logits",
+    "--data M/none": r"there is no \S+none; give a folder with a sub-folder for each class, a list file, a manifest, or ready logits",
     "--data M/empty": r"\S+empty has no images in class sub-folders; expected \S+empty/<class>/<image>",
     "--data M/broken": r"2 of 2 images cannot be read, first \S+a.png \(damaged or no image\), \S+b.png .*; restore or remove them",
     "--data M/outside.txt": r"\S+outside.txt: 1 of 1 lines: the line leaves the list's folder, first '\.\./a.png 0'",
@@ -348,7 +378,7 @@ MISTAKES = {  # options on top of a good command, and the sentence
     "--data M/far.txt": r"unknown class in \S+far.txt '77'",
     "--test N/train": r"\S+train has no absent class; --test takes samples of both",
     "--test M/good.npz": r"--data and --test are of different kinds",
-    "--method best": r"unknown method 'best'; available: alg",
+    "--method best": r"unknown method 'best'; available: alg, alg_change, auto",
     "--image-size 0": r"--image-size is 0; give a positive number",
     "--batch-size -1": r"--batch-size is -1; give a positive number",
     "--crop-pct 2": r"--crop-pct is 2.0; give a share in \(0, 1\]",
@@ -375,7 +405,7 @@ LOGIT_MISTAKES = {
     "--test M/narrow.npz": r"\S+narrow.npz has 4 classes and \S+good.npz 10; give logits of the same model",
     "--test M/other.npz": r"\S+other.npz has no absent class",
     "--test N/test": r"--data and --test are of different kinds",
-    "--method max_gap_change": r"this estimator compares with the pre-trained model",
+    "--method max_gap_change": r"max_gap_change compares with the pre-trained model",
     "--model resnet18": r"\S+good.npz holds ready logits, so no model is run; leave out --model and --checkpoint",
     "--output OUT.safetensors": r"--output is \S+out.safetensors; its name must end in .json here",
     "--seen ash": r"--seen has the class 'ash', which is no id in 0\.\.9; name the 10 outputs with --classes FILE",

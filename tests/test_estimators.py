@@ -1,8 +1,10 @@
+import math
+
 import pytest
 import torch
 
 from analysis_lib import ClassSplit, UserError, shift_logits
-from analysis_lib.analysis.estimators import ESTIMATORS, Evidence, estimate_gamma, largest_logit_gap
+from analysis_lib.analysis.estimators import AUTO, COMPARING, ESTIMATORS, Evidence, estimate_gamma, largest_logit_gap, resolve
 
 
 @pytest.fixture
@@ -29,11 +31,49 @@ def test_every_estimator_moves_with_a_shift_of_the_absent_logits(evidence, metho
 def test_without_fine_tuning_there_is_nothing_to_undo(evidence, method):
     same = Evidence(evidence.logits, evidence.labels, evidence.split, evidence.logits)
     assert estimate_gamma(method, same) == 0
-    with pytest.raises(UserError, match="compares with the pre-trained model; give its checkpoint or its logits too"):
-        estimate_gamma(method, Evidence(evidence.logits, evidence.labels, evidence.split))
 
 
-@pytest.mark.parametrize("method", ESTIMATORS)
+def stand_in_objective(evidence, gamma):
+    """Expected correct predictions, sample by sample: every seen sample as itself, and as an absent one."""
+    split, total = evidence.split, 0.0
+    for z, before, y in zip(evidence.logits.double().tolist(), evidence.pretrained_logits.double().tolist(), evidence.labels.tolist()):
+        shifted = [value + gamma * (c in split.absent) for c, value in enumerate(z)]
+        total += len(split.seen) * (max(range(len(z)), key=shifted.__getitem__) == y)
+        played = before[y] + sum(z[u] - before[u] for u in split.absent) / len(split.absent)
+        leads = math.exp(played) / (math.exp(played) + math.exp(max(z[u] for u in split.absent)))
+        total += len(split.absent) * leads * (played + gamma > max(z[s] for s in split.seen if s != y))
+    return total
+
+
+def test_the_stand_in_gamma_has_the_largest_expected_accuracy(evidence):
+    """Against brute force over a fine grid, and exactly the same value inside its own state."""
+    gamma = estimate_gamma("stand_in", evidence)
+    best = stand_in_objective(evidence, gamma)
+    grid = [stand_in_objective(evidence, g / 50) for g in range(-400, 401)]
+    assert max(grid) == pytest.approx(best) and min(grid) < best - 10
+
+
+def test_stand_ins_find_an_offset_where_samples_are_alike(random):
+    """Seen and absent classes of one kind; fine-tuning adds a constant to the seen logits, and gamma takes it back."""
+    split = ClassSplit(40, range(20))
+    labels = torch.randint(20, (4000,), generator=random)
+    before = torch.randn(4000, 40, generator=random)
+    before[range(4000), labels] += 3
+    after = before + 2.0 * split.seen_mask
+    assert estimate_gamma("stand_in", Evidence(after, labels, split, before)) == pytest.approx(2.0, abs=0.4)
+
+
+def test_auto_takes_what_the_evidence_allows(evidence):
+    alone = Evidence(evidence.logits, evidence.labels, evidence.split)
+    for given, name in zip((evidence, alone), AUTO):
+        assert estimate_gamma("auto", given) == estimate_gamma(name, given)
+    for method in COMPARING:
+        with pytest.raises(UserError, match=f"^{method} compares with the pre-trained model; give its checkpoint or its logits too"):
+            estimate_gamma(method, alone)
+    assert [resolve(method, False) for method in ESTIMATORS if method not in COMPARING] == ["alg", "max_gap"]
+
+
+@pytest.mark.parametrize("method", [method for method in ESTIMATORS if method != "stand_in"])
 def test_the_true_logit_and_absent_labels_have_no_say(evidence, method):
     raised = evidence.logits.clone()
     raised[range(60), evidence.labels] += 50
@@ -43,6 +83,13 @@ def test_the_true_logit_and_absent_labels_have_no_say(evidence, method):
     labels[:2] = evidence.split.absent[0]
     with pytest.raises(UserError, match="2 rows have absent labels"):
         estimate_gamma(method, Evidence(evidence.logits, labels, evidence.split, evidence.pretrained_logits))
+
+
+def test_stand_ins_refuse_absent_labels(evidence):
+    labels = evidence.labels.clone()
+    labels[:2] = evidence.split.absent[0]
+    with pytest.raises(UserError, match="2 rows have absent labels"):
+        estimate_gamma("stand_in", Evidence(evidence.logits, labels, evidence.split, evidence.pretrained_logits))
 
 
 def test_an_unknown_method_names_the_choices(evidence):

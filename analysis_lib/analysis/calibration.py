@@ -91,11 +91,11 @@ def seen_absent_curve(logits: torch.Tensor, labels: torch.Tensor, split: ClassSp
     hits_u = right_u[gap == -torch.inf].sum() + torch.cat([zero, won.cumsum(0)])
     n_s, n_u = seen.sum(), (~seen).sum()
     shares = (hits.double() / n for hits, n in ((hits_s, n_s), (hits_u, n_u), (hits_s + hits_u, n_s + n_u)))
-    return SeenAbsentCurve(breakpoints, _between(breakpoints), *shares)
+    return SeenAbsentCurve(breakpoints, between(breakpoints), *shares)
 
 
-def _between(breakpoints: torch.Tensor) -> torch.Tensor:
-    """A gamma for each of the K+1 states: below all, midway, above all."""
+def between(breakpoints: torch.Tensor) -> torch.Tensor:
+    """A gamma (K+1,) inside each state that the (K,) ascending breakpoints part: below all, midway, above all. Source: ours."""
     if not len(breakpoints):
         return breakpoints.new_zeros(1)
     low, high = breakpoints[:-1], breakpoints[1:]

@@ -1,8 +1,8 @@
 """Estimators of gamma that see the fine-tuning data alone: labels of seen classes, no absent-class image.
 
-All compare how high the network scores seen classes that are *wrong* with how high it scores absent classes, on the
-same samples. They differ in the statistic (mean or maximum over classes) and in what they call no gap at all: zero, or
-the gap that the pre-trained model had on these samples.
+The gaps compare how high the network scores seen classes that are *wrong* with how high it scores absent classes, on
+the same samples. They differ in the statistic (mean or maximum over classes) and in what they call no gap at all: zero,
+or the gap that the pre-trained model had on these samples. The stand-in estimator lets every sample play an absent one.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import torch
 from ..errors import UserError, unknown
 from ..split import ClassSplit
 from .accuracy import best_in
-from .calibration import average_logit_gap, check_fine_tuning_data
+from .calibration import average_logit_gap, between, check_fine_tuning_data
 
 
 @dataclass(frozen=True)
@@ -41,30 +41,61 @@ def largest_logit_gap(train_logits: torch.Tensor, train_labels: torch.Tensor, sp
     return (best_in(wrong, split.seen)[0] - best_in(wrong, split.absent)[0]).mean().item()
 
 
-def _change(gap: Callable[[torch.Tensor, torch.Tensor, ClassSplit], float]) -> Callable[[Evidence], float]:
-    def estimate(evidence: Evidence) -> float:
-        if evidence.pretrained_logits is None:
-            raise UserError("this estimator compares with the pre-trained model; give its checkpoint or its logits too")
-        return gap(evidence.logits, evidence.labels, evidence.split) - gap(evidence.pretrained_logits, evidence.labels, evidence.split)
+def stand_in_gamma(logits: torch.Tensor, pretrained_logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> float:
+    """The gamma of the largest expected accuracy when every fine-tuning sample also stands in for an absent one.
 
-    return estimate
+    logits, pretrained_logits : (N, C) after and before fine-tuning; labels : (N,) int64 of seen classes. As itself, a
+    sample is right where its class leads the seen ones, and stays so while gamma is at most its gap. As a stand-in its
+    class is taken for absent: the own logit is the pre-trained one plus the mean change of this sample's absent logits,
+    it leads the absent classes with the two-class softmax probability against the largest of them, and it wins once
+    gamma exceeds the lead of the largest wrong seen logit. Groups count by their number of classes; among equals the
+    smallest gamma. Raises UserError as `average_logit_gap`. Source: ours.
+    """
+    check_fine_tuning_data(logits, labels, split)
+    logits, before, own = logits.double(), pretrained_logits.double(), labels[:, None]
+    absent = list(split.absent)
+    (top_s, leader), top_u = best_in(logits, split.seen), best_in(logits, absent)[0]
+    played = before.gather(1, own).squeeze(1) + (logits - before)[:, absent].mean(1)
+    wrong_s = best_in(logits.scatter(1, own, -torch.inf), split.seen)[0]
+    breakpoints, state = torch.cat([top_s - top_u, wrong_s - played]).unique(return_inverse=True)
+    lost, won = len(split.seen) * (leader == labels).double(), len(absent) * torch.sigmoid(played - top_u)
+    change = torch.zeros_like(breakpoints).index_add(0, state, torch.cat([-lost, won]))
+    return between(breakpoints)[torch.cat([change.new_zeros(1), change.cumsum(0)]).argmax()].item()
+
+
+def _change(gap: Callable[[torch.Tensor, torch.Tensor, ClassSplit], float]) -> Callable[[Evidence], float]:
+    return lambda e: gap(e.logits, e.labels, e.split) - gap(e.pretrained_logits, e.labels, e.split)
 
 
 ESTIMATORS: dict[str, Callable[[Evidence], float]] = {
-    "alg": lambda evidence: average_logit_gap(evidence.logits, evidence.labels, evidence.split),
+    "alg": lambda e: average_logit_gap(e.logits, e.labels, e.split),
     "alg_change": _change(average_logit_gap),
-    "max_gap": lambda evidence: largest_logit_gap(evidence.logits, evidence.labels, evidence.split),
+    "max_gap": lambda e: largest_logit_gap(e.logits, e.labels, e.split),
     "max_gap_change": _change(largest_logit_gap),
+    "stand_in": lambda e: stand_in_gamma(e.logits, e.pretrained_logits, e.labels, e.split),
 }
+COMPARING = ("alg_change", "max_gap_change", "stand_in")  # these need the pre-trained logits too
+AUTO = ("stand_in", "max_gap")  # with and without the pre-trained model: chosen on development runs, see notebook 08
+
+
+def resolve(method: str, has_pretrained: bool) -> str:
+    """The name in `ESTIMATORS` that `method` stands for: `auto` takes the best that the evidence allows.
+
+    Raises UserError for an unknown name and for a method of `COMPARING` without the pre-trained model. Source: ours.
+    """
+    method = AUTO[0 if has_pretrained else 1] if method == "auto" else method
+    if method not in ESTIMATORS:
+        raise unknown("method", method, ["auto", *ESTIMATORS])
+    if method in COMPARING and not has_pretrained:
+        raise UserError(f"{method} compares with the pre-trained model; give its checkpoint or its logits too")
+    return method
 
 
 def estimate_gamma(method: str, evidence: Evidence) -> float:
-    """gamma by a named estimator of `ESTIMATORS`.
+    """gamma by a named estimator of `ESTIMATORS`, or by `auto`.
 
     `alg` and `max_gap` take the gap as it is; `alg_change` and `max_gap_change` subtract the pre-trained model's gap on
-    the same samples. Raises UserError for an unknown name, for data that `average_logit_gap` refuses, and where the
-    pre-trained logits are needed and missing. Source: `alg` paper section 6; the others ours.
+    the same samples; `stand_in` is `stand_in_gamma`. Raises UserError as `resolve`, and for data that
+    `average_logit_gap` refuses. Source: `alg` paper section 6; the others ours.
     """
-    if method not in ESTIMATORS:
-        raise unknown("method", method, ESTIMATORS)
-    return ESTIMATORS[method](evidence)
+    return ESTIMATORS[resolve(method, evidence.pretrained_logits is not None)](evidence)

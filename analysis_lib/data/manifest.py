@@ -107,12 +107,18 @@ class Manifest:
 
 def load_manifest(benchmark: str) -> Manifest:
     """Read and verify a manifest. Raises UserError that names the file, the first offenders and the remedy."""
-    head_path, body_path = paths.manifest_head(benchmark), paths.manifest_body(benchmark)
-    available = [path.stem for path in head_path.parent.glob("*.json")]
+    path = paths.manifest_head(benchmark)
+    available = [other.stem for other in path.parent.glob("*.json")]
     if benchmark not in available:
         raise unknown("benchmark", benchmark, available)
+    return read_manifest(path)
+
+
+def read_manifest(head_path: Path) -> Manifest:
+    """The manifest of a head file and of the CSV of the same name beside it. Raises UserError as `load_manifest`."""
+    benchmark, body_path = head_path.stem, head_path.with_suffix(".csv")
     try:
-        head = Head.model_validate_json(head_path.read_text())
+        head = Head.model_validate_json(_read(head_path))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{paths.shown(head_path)}: field {'.'.join(map(str, first['loc']))!r}: {first['msg']}") from None
@@ -134,7 +140,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read {paths.shown(path)} ({error.strerror}); restore it with git") from None
+        raise UserError(f"cannot read {paths.shown(path)} ({error.strerror}); a manifest is a .json and a .csv file; restore both") from None
 
 
 def check_body(body: pd.DataFrame, num_classes: int, where: str) -> None:

@@ -1,8 +1,9 @@
-"""Anyone's labelled images: a folder with a sub-folder for each class, or a list file; decoded in batches.
+"""Anyone's labelled images: a folder with a sub-folder for each class, a list file or a manifest; decoded in batches.
 
 A class is a name or an id. Names become ids by a list of names in head order.
 """
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -15,16 +16,17 @@ from PIL import Image
 
 from .. import foreign, paths, runtime
 from ..errors import UserError, unknown
+from .manifest import read_manifest
 
 
 @dataclass(frozen=True)
 class Source:
-    """files : N image files; classes : the class of each as it was written, a name or an id; folders : the sorted
-    names of all class sub-folders, empty for a list; where : the folder or list, for messages."""
+    """files : N image files; classes : the class of each as it was written, a name or an id; names : the sorted names
+    of all class sub-folders or the manifest's classes, empty for a list; where : what was opened, for messages."""
 
     files: list[Path]
     classes: list[str]
-    folders: list[str]
+    names: list[str]
     where: str
 
     def labels(self, names: Sequence[str], num_classes: int) -> torch.Tensor:
@@ -33,17 +35,22 @@ class Source:
         return torch.tensor([ids[name] for name in self.classes])
 
 
-def open_source(path: Path) -> Source:
-    """The images of a folder or a list file, in a fixed order; nothing is decoded yet.
+def is_manifest(path: Path) -> bool:
+    """Whether a source is the head of a manifest, by its name."""
+    return path.suffix.lower() == ".json" and not path.is_dir()
 
-    Raises UserError when there is none, and for list lines that are no `relative/path label`, leave the list's folder
-    or name a missing file.
+
+def open_source(path: Path, part: str) -> Source:
+    """The images of a folder, a list file, or the `train` or `test` part of a manifest, in a fixed order; nothing is decoded yet.
+
+    Raises UserError when there is none, for list lines that are no `relative/path label`, leave the list's folder or
+    name a missing file, and for a manifest that `read_manifest` refuses or whose images are not files as it lists them.
     """
     if path.is_dir():
         return _open_folder(path)
-    if path.is_file():
-        return _open_list(path)
-    raise UserError(f"there is no {paths.shown(path)}; give a folder with a sub-folder for each class, a list file, or ready logits")
+    if not path.is_file():
+        raise UserError(f"there is no {paths.shown(path)}; give a folder with a sub-folder for each class, a list file, a manifest, or ready logits")
+    return _open_manifest(path, part) if is_manifest(path) else _open_list(path)
 
 
 def _open_folder(path: Path) -> Source:
@@ -76,17 +83,31 @@ def _open_list(path: Path) -> Source:
     return Source(files, [name for _, _, name in rows], [], paths.shown(path))
 
 
+def _open_manifest(path: Path, part: str) -> Source:
+    manifest = read_manifest(path)
+    if manifest.head.builder != "folder":
+        raise UserError(f"the images of {paths.shown(path)} are made by {manifest.head.builder!r} and are no files; "
+                        "give a manifest whose builder is 'folder'")
+    folder, body = paths.image_folder(manifest.head.source), manifest.body[manifest.body["split"] == part]
+    files = [folder / name for name in body["path"]]
+    changed = [file for file, digest in zip(files, body["sha256"]) if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest]
+    if changed:
+        raise UserError(f"{len(changed)} of {len(files)} {part} images of {paths.shown(path)} are missing or not as listed, first "
+                        f"{', '.join(paths.shown(file) for file in changed[:3])}; restore them or correct the manifest")
+    return Source(files, [manifest.class_names[label] for label in body["label"]], manifest.class_names, paths.shown(path))
+
+
 def class_names(sources: Sequence[Source], num_classes: int) -> list[str]:
-    """Names in head order from the sub-folders of the first source that has one for every output; else none.
+    """Names in head order from the first source that has one for every output; else none.
 
     Numbers whose alphabetical order is not their own order could mean both, so they raise UserError.
     """
     for source in sources:
-        if len(source.folders) == num_classes:
-            if all(name.isdecimal() for name in source.folders) and sorted(source.folders, key=int) != source.folders:
+        if len(source.names) == num_classes:
+            if all(name.isdecimal() for name in source.names) and sorted(source.names, key=int) != source.names:
                 raise UserError(f"the class folders of {source.where} are numbers that sort differently as text ('10' before '2'); "
                                 "say which output is which with --classes FILE, one folder name a line in head order")
-            return source.folders
+            return source.names
     return []
 
 

@@ -1,0 +1,206 @@
+"""What one fine-tuning step does to the features of other samples, to first order and exactly.
+
+f(x) are the features (N, D) that enter the head, theta all parameters but the head's (P numbers), J(x) = df/dtheta.
+A step moves theta by sum_i J(x_i)^T u_i, one reverse pass over the fine-tuning batches; the features of any x' then move
+by J(x') times that, one forward-mode pass over the target batches. Memory holds one batch and a few parameter vectors,
+however many samples there are; the kernel J(x') J(x_i)^T is never formed.
+
+The model has timm's face (forward_features, forward_head, get_classifier) and must be in eval mode: BatchNorm in train
+mode and dropout break the derivation. Images are prepared floats on the model's device. Nothing here changes the model.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.func import functional_call, jvp, vjp
+from torch.nn.functional import linear
+
+from ..errors import UserError
+from .influence import feature_gradients
+
+Step = dict[str, torch.Tensor]  # a direction in theta, under the names of model.named_parameters()
+
+
+class Images(Protocol):
+    """Prepared images (N, 3, H, W): a tensor, or anything with a length that loads the batch `images[rows]`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: torch.Tensor) -> torch.Tensor: ...
+
+
+class _Backbone(nn.Module):
+    """f as a function of theta, with its two derivative products."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        if any(module.training for module in model.modules()):
+            raise UserError(f"this {type(model).__name__} is in train mode, where samples of a batch influence each other; call model.eval() first")
+        self.model = model
+        head = set(model.get_classifier().parameters())
+        self.theta = {name: value.detach() for name, value in model.named_parameters() if value not in head}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model.forward_head(self.model.forward_features(x), pre_logits=True)
+
+    def at(self, theta: Step, x: torch.Tensor) -> torch.Tensor:
+        return functional_call(self, {f"model.{name}": value for name, value in theta.items()}, (x,))
+
+    def push(self, x: torch.Tensor, step: Step) -> torch.Tensor:
+        """J(x) step, (N, D)."""
+        return jvp(lambda theta: self.at(theta, x), (self.theta,), (step,))[1]
+
+    def pull(self, x: torch.Tensor, cotangent: Callable[[torch.Tensor], torch.Tensor]) -> Step:
+        """sum_i J(x_i)^T u_i where u = cotangent(f(x)), (N, D)."""
+        features, pullback = vjp(lambda theta: self.at(theta, x), self.theta)
+        return pullback(cotangent(features))[0]
+
+    def pull_flat(self, x: torch.Tensor, probe: torch.Tensor) -> torch.Tensor:
+        """sum_i J(x_i)^T v for one v (D,), as a vector (P,)."""
+        step = self.pull(x, lambda features: probe.to(features).expand_as(features))
+        return torch.cat([part.reshape(-1) for part in step.values()])
+
+
+def _batches(images: Images, rows: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    yield from ((part, images[part]) for part in rows.split(batch_size))
+
+
+def _rows_by_class(images: Images, labels: torch.Tensor) -> list[torch.Tensor]:
+    """The row numbers of each class of `labels`, ascending."""
+    if labels.shape != (len(images),):
+        raise UserError(f"labels have shape {tuple(labels.shape)}; expected ({len(images)},), one for each image")
+    return [(labels == c).nonzero().squeeze(1) for c in labels.unique()]
+
+
+def backbone_step(model: nn.Module, images: Images, labels: torch.Tensor, rows: torch.Tensor | None = None, batch_size: int = 64) -> Step:
+    """The share of `rows` in one SGD step of learning rate 1 on the backbone: -(1/N) sum_{i in rows} J(x_i)^T g_i.
+
+    images : (N, 3, H, W), the whole fine-tuning set; labels : (N,) int64 in 0..C-1; rows : row numbers, all when None.
+    The loss is the mean cross-entropy over all N and all C classes, so the shares of disjoint rows add up. Returns one
+    tensor for each backbone parameter, in its dtype. Raises UserError for a model in train mode and for labels that do
+    not fit. Source: the gradient of the features is the paper's section on gradient similarity; shares of rows are ours.
+    """
+    backbone, head, n = _Backbone(model), model.get_classifier(), len(images)
+    _rows_by_class(images, labels)
+    total = {name: torch.zeros_like(value) for name, value in backbone.theta.items()}
+    for part, x in _batches(images, torch.arange(n) if rows is None else rows, batch_size):
+        def cotangent(features, part=part):
+            logits = linear(features, head.weight.detach(), None if head.bias is None else head.bias.detach())
+            return feature_gradients(logits, labels[part].to(logits.device), head.weight.detach()).to(features)
+
+        for name, gradient in backbone.pull(x, cotangent).items():
+            total[name].sub_(gradient, alpha=1 / n)
+    return total
+
+
+def predicted_displacement(model: nn.Module, targets: Images, step: Step, batch_size: int = 64) -> torch.Tensor:
+    """J(x') step: how the features of the targets move to first order, for learning rate 1.
+
+    targets : (N', 3, H, W); step : as from `backbone_step`. Returns (N', D) in the model's dtype. Raises UserError for a
+    model in train mode and for a step that is not one of its backbone. Source: forward-mode differentiation; ours.
+    """
+    backbone = _Backbone(model)
+    _check_step(backbone, step)
+    return torch.cat([backbone.push(x, step) for _, x in _batches(targets, torch.arange(len(targets)), batch_size)])
+
+
+@torch.no_grad()
+def actual_displacement(model: nn.Module, targets: Images, step: Step, eta: float, batch_size: int = 64) -> torch.Tensor:
+    """f(x') at theta + eta step minus f(x') at theta: (N', D) in the model's dtype.
+
+    Arguments and errors as in `predicted_displacement`. In float32 a small eta leaves rounding only. Source: ours.
+    """
+    backbone = _Backbone(model)
+    _check_step(backbone, step)
+    moved = {name: value + eta * step[name] for name, value in backbone.theta.items()}
+    return torch.cat([backbone.at(moved, x) - backbone(x) for _, x in _batches(targets, torch.arange(len(targets)), batch_size)])
+
+
+def _check_step(backbone: _Backbone, step: Step) -> None:
+    shapes, wanted = ({name: tuple(value.shape) for name, value in part.items()} for part in (step, backbone.theta))
+    if shapes != wanted:
+        odd = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
+        raise UserError(f"the step does not fit the backbone at {odd[0]!r} ({len(odd)} of {len(wanted)} parameters); make it with the same model")
+
+
+def step_check(model: nn.Module, targets: Images, step: Step, etas: Sequence[float], batch_size: int = 64) -> pd.DataFrame:
+    """How far the first-order picture reaches: the predicted against the actual displacement, at each learning rate.
+
+    Columns: eta; cosine of the two displacements of all targets, flattened; relative_error, the norm of their difference
+    over the norm of the actual one (both fall to their limits 1 and 0 linearly or faster, until rounding; NaN where
+    nothing moves). Arguments and errors as in `predicted_displacement`. Source: ours.
+    """
+    slope, table = predicted_displacement(model, targets, step, batch_size).double(), []
+    for eta in etas:
+        actual, predicted = actual_displacement(model, targets, step, eta, batch_size).double(), eta * slope
+        cosine = (actual * predicted).sum() / (actual.norm() * predicted.norm())
+        table.append({"eta": eta, "cosine": cosine.item(), "relative_error": ((actual - predicted).norm() / actual.norm()).item()})
+    return pd.DataFrame(table)
+
+
+def class_displacements(model: nn.Module, images: Images, labels: torch.Tensor, targets: Images, batch_size: int = 64) -> Iterator[torch.Tensor]:
+    """a_c(x'): the first-order displacement of the targets that is due to the examples of each class c.
+
+    images, labels : the fine-tuning set, as in `backbone_step`; targets : (N', 3, H, W). Yields (N', D) for each of the K
+    classes of `labels`, ascending, so that only one is in memory: stack them for (K, N', D), add them for the whole
+    displacement. Costs N reverse and K N' forward-mode passes. Errors as in `backbone_step`. Source: ours.
+    """
+    for rows in _rows_by_class(images, labels):
+        yield predicted_displacement(model, targets, backbone_step(model, images, labels, rows, batch_size), batch_size)
+
+
+def class_kernel(
+    model: nn.Module, images: Images, labels: torch.Tensor, targets: Images, probes: torch.Tensor, held: int = 32, batch_size: int = 64
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The scalar kernel k(x', x_i) = tr(J(x') J(x_i)^T) / D, averaged over the examples of each class.
+
+    images : (N, 3, H, W); labels : (N,) any groups, `torch.arange(N)` for single samples; targets : (N', 3, H, W);
+    probes : (R, D) with R > 1 rows v ~ N(0, I), each giving <J(x')^T v, mean_i J(x_i)^T v> / D, which is unbiased. Returns
+    the mean over probes and its standard error, both (N', K) float64; columns are the classes of `labels`, ascending.
+    Costs R (N + ceil(K / held) N') reverse passes; memory holds `held` parameter vectors. The normalised kernel is
+    `influence.normalized_kernel`. Raises UserError for a model in train mode, labels or probes that do not fit.
+    Source: Hutchinson's trace estimator; one pull-back for a whole class is ours.
+    """
+    backbone, groups = _Backbone(model), _rows_by_class(images, labels)
+    _check_probes(model, probes)
+    draws = torch.empty(len(probes), len(targets), len(groups), dtype=torch.float64)
+    size = sum(value.numel() for value in backbone.theta.values())
+    for first in range(0, len(groups), held):
+        block = groups[first : first + held]
+        means = next(iter(backbone.theta.values())).new_empty(len(block), size)
+        for draw, probe in zip(draws, probes):
+            means.zero_()
+            for mean, rows in zip(means, block):
+                for _, x in _batches(images, rows, batch_size):
+                    mean.add_(backbone.pull_flat(x, probe), alpha=1 / len(rows))
+            for row, x in _batches(targets, torch.arange(len(targets)), 1):
+                draw[row, first : first + held] = (means @ backbone.pull_flat(x, probe) / len(probe)).double().cpu()
+    return _mean_and_error(draws)
+
+
+def self_kernel(model: nn.Module, images: Images, probes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """k(x, x) = E ||J(x)^T v||^2 / D of each image: the mean over probes and its standard error, both (N,) float64.
+
+    images : (N, 3, H, W); probes : (R, D) as in `class_kernel`; with the same probes as there, the normalised estimate too
+    stays within -1..1. Costs R N reverse passes. Errors as in `class_kernel`. Source: ours.
+    """
+    backbone = _Backbone(model)
+    _check_probes(model, probes)
+    draws = torch.empty(len(probes), len(images), dtype=torch.float64)
+    for row, x in _batches(images, torch.arange(len(images)), 1):
+        for draw, probe in zip(draws, probes):
+            draw[row] = (backbone.pull_flat(x, probe).square().sum() / len(probe)).double().cpu()
+    return _mean_and_error(draws)
+
+
+def _check_probes(model: nn.Module, probes: torch.Tensor) -> None:
+    width = model.get_classifier().in_features
+    if probes.ndim != 2 or probes.shape[1] != width or len(probes) < 2:
+        raise UserError(f"probes have shape {tuple(probes.shape)}; expected (R, {width}) with at least two rows")
+
+
+def _mean_and_error(draws: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return draws.mean(0), draws.std(0) / len(draws) ** 0.5
