@@ -4,11 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import calibrate_cli, notebooks, paths, runs, store, study
+from . import calibrate_cli, notebooks, paths, protocol, runs, store, study
 from .data import digits, emoji
 from .data.images import load_images
 from .data.manifest import load_manifest
 from .errors import UserError, unknown
+from .spec import grid
 
 MANIFESTS = {"digits": digits.make_manifest, "emoji": emoji.make_manifest}
 
@@ -22,7 +23,11 @@ def data(arguments: argparse.Namespace) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    for spec in runs.plan(arguments.benchmark, arguments.profile, notebooks.parse_integers("seeds", arguments.seeds)):
+    wanted, seeds = (arguments.benchmark, arguments.profile), notebooks.parse_integers("seeds", arguments.seeds)
+    specs = runs.plan(*wanted, seeds)
+    for group in (seeds, grid(*wanted).development):
+        specs += [spec for cell in protocol.cell_specs(*wanted, group).values() for spec in cell] if group else []
+    for spec in dict.fromkeys(specs):
         for each in (spec, *runs.fold_specs(spec)):
             print(paths.shown(paths.run(runs.execute(each, arguments.device))), flush=True)
 
@@ -57,9 +62,9 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("benchmark", help="a name from data_manifests/, such as digits or emoji")
     verb.set_defaults(act=data)
 
-    verb = verbs.add_parser("run", help="make the fine-tuning runs of a profile and their cross-validation folds; continues what was interrupted")
+    verb = verbs.add_parser("run", help="make the fine-tuning runs of a profile, of its grid, and their cross-validation folds; continues what was interrupted")
     verb.add_argument("benchmark", help="a name from data_manifests/, such as digits or emoji")
-    verb.add_argument("--profile", default="default", help="smoke or default (default: %(default)s)")
+    verb.add_argument("--profile", default="default", help="smoke, default or full (default: %(default)s)")
     verb.add_argument("--seeds", default="0,1,2", help="class splits and training orders (default: %(default)s)")
     verb.add_argument("--device", default="", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
     verb.set_defaults(act=run)

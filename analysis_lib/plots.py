@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import paths, store
+from .analysis.calibration import SeenAbsentCurve
 
 STYLE = {
     "figure.dpi": 110, "savefig.dpi": 160, "figure.constrained_layout.use": True, "svg.hashsalt": "analysis_lib", "svg.fonttype": "none",
@@ -37,10 +38,20 @@ SERIES = {  # metric: label, colour, dash, marker
 METHODS = {  # method: label, marker
     "none": ("no shift", "o"),
     "alg": ("ALG", "^"),
+    "alg_change": ("ALG, change", ">"),
+    "max_gap": ("largest-logit gap", "D"),
+    "max_gap_change": ("largest-logit gap, change", "d"),
+    "stand_in": ("stand-ins", "s"),
+    "stand_in_sure": ("stand-ins, sure", "p"),
     "pcv": ("PCV", "v"),
     "pcv_balanced": ("PCV, balanced", "<"),
-    "max_gap": ("largest-logit gap", "D"),
-    "max_gap_change": ("its change", "P"),
+    "pcv_stand_in": ("PCV with stand-ins", "P"),
+    "wise": ("WiSE, halfway", "X"),
+    "logit_adjustment": ("logit adjustment", "1"),
+    "group_temperature": ("group temperature", "2"),
+    "weight_alignment": ("weight norms aligned", "3"),
+    "group_posterior": ("group posterior", "4"),
+    "ncm": ("NCM (oracle)", "*"),
     "gamma* (oracle)": ("$\\gamma^*$ (oracle)", "*"),
 }
 
@@ -136,3 +147,63 @@ def draw_thieves(thieves: pd.DataFrame, ax: Axes, most: int = 12) -> Axes:
     ax.set(xlabel=f"absent-class test samples taken, of {thieves['taken'].sum()} taken in all")
     ax.grid(axis="y", visible=False)
     return ax
+
+
+def draw_intervals(table: pd.DataFrame, ax: Axes, xlabel: str) -> Axes:
+    """One row per `label` with its mean and 95 % interval in percent; columns label, mean, low, high, and n_samples, n_seeds for the axis."""
+    places = np.arange(len(table))[::-1]
+    mean, ends = 100 * table["mean"].to_numpy(float), 100 * table[["low", "high"]].to_numpy(float)
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.hlines(places, ends[:, 0], ends[:, 1], color=ABSENT, linewidth=1.5)
+    ax.plot(mean, places, color=ABSENT, marker="o", linestyle="none")
+    ax.set_yticks(places, table["label"])
+    ax.set(xlabel=f"{xlabel}; 95 % interval, {table['n_samples'].min()} samples, {table['n_seeds'].iloc[0]} seeds", ylim=(-0.6, len(table) - 0.4))
+    return ax
+
+
+def draw_shares(shares: pd.DataFrame, ax: Axes) -> Axes:
+    """The share of the oracle's gain: one grey mark per cell and method, and the median over cells with its 95 % interval.
+
+    Shares below -1 are drawn at -1, as arrows.
+    """
+    cells = [cell for cell in shares["cell"].unique() if cell not in ("median", "worst")]
+    methods = [method for method in shares["method"].unique() if method not in ("none", "gamma* (oracle)")]
+    places = {method: place for place, method in enumerate(reversed(methods))}
+    for number, cell in enumerate(cells):
+        rows = shares[(shares["cell"] == cell) & shares["method"].isin(methods)]
+        height = rows["method"].map(places) + 0.3 * (number / max(len(cells) - 1, 1) - 0.5)
+        inside = rows["share"] >= -1
+        ax.scatter(rows["share"][inside], height[inside], color=BOTH, s=14, marker="o")
+        ax.scatter([-1] * (~inside).sum(), height[~inside], color=BOTH, s=26, marker="<")
+    middle = shares[(shares["cell"] == "median") & shares["method"].isin(methods)]
+    height = middle["method"].map(places)
+    ax.hlines(height, middle["low"].clip(lower=-1), middle["high"], color=ABSENT, linewidth=1.5)
+    ax.scatter(middle["share"].clip(lower=-1), height, color=ABSENT, marker="D", zorder=3)
+    marks = [mpl.lines.Line2D([], [], color=colour, marker=marker, linestyle=dash, label=label) for label, colour, marker, dash in
+             ((f"one of {len(cells)} cells", BOTH, "o", "none"), ("their median, 95 % interval", ABSENT, "D", "-"))]
+    ax.legend(handles=marks, fontsize=8, loc="lower left")
+    for line in (0, 1):
+        ax.axvline(line, color="black", linewidth=0.8)
+    ax.set_yticks(list(places.values()), [METHODS[method][0] for method in places])
+    ax.set(xlabel="share of the oracle's gain in Acc$_{Y/Y}$ (0: no shift, 1: $\\gamma^*$)", xlim=(-1.05, 1.1))
+    return ax
+
+
+def draw_gamma(curve: SeenAbsentCurve, confusion: torch.Tensor, gamma: float, axes: Sequence[Axes]) -> None:
+    """One shift on three axes: its place on the curve, its accuracies, and where the samples of each group go."""
+    point = curve.at(gamma)
+    axes[0].plot(100 * curve.acc_sy, 100 * curve.acc_uy, color=ABSENT, linewidth=1)
+    axes[0].plot(100 * point.acc_sy, 100 * point.acc_uy, color="black", marker="o")
+    axes[0].set(xlabel="Acc$_{S/Y}$ (%)", ylabel="Acc$_{U/Y}$ (%)", xlim=(0, None), ylim=(0, None), title=f"$\\gamma$ = {gamma:.2f}")
+    keys = ("acc_sy", "acc_uy", "acc_yy")
+    bars = axes[1].bar(["seen", "absent", "all"], [100 * getattr(point, key) for key in keys], color=[SERIES[key][1] for key in keys],
+                       hatch=["//", "", ".."], edgecolor="white")
+    axes[1].bar_label(bars, fmt="%.1f")
+    axes[1].set(ylabel="test accuracy among all classes (%)", ylim=(0, 108))
+    axes[2].imshow(confusion.numpy(), cmap="Greys", vmin=0, vmax=1.4)
+    for row, column in np.ndindex(2, 2):
+        axes[2].text(column, row, f"{100 * confusion[row, column]:.1f} %", ha="center", va="center")
+    axes[2].set_xticks([0, 1], ["seen", "absent"])
+    axes[2].set_yticks([0, 1], ["seen", "absent"], rotation=90, va="center")
+    axes[2].set(xlabel="predicted group", ylabel="true group")
+    axes[2].grid(visible=False)

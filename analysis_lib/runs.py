@@ -92,7 +92,7 @@ def _finetune(spec: RunSpec, device: torch.device) -> None:
     split = manifest.class_split(spec.seed, spec.seen)
     parts = split_parts(manifest, spec, split)
     model = models.create_model(spec.model, split.num_classes)
-    model.load_state_dict(_starting_weights(spec, manifest, model, device))
+    model.load_state_dict(starting_weights(spec, manifest, model, device))
     rows = parts["train"][split.is_seen(labels[parts["train"]])]
     _train_and_record(model, images, labels, rows, parts, spec, manifest, device)
 
@@ -157,12 +157,24 @@ def split_parts(manifest: Manifest, spec: RunSpec, split: ClassSplit) -> dict[st
     return {"train": train, "test": test}
 
 
-def _starting_weights(spec: RunSpec, manifest: Manifest, model: torch.nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
+def starting_weights(spec: RunSpec, manifest: Manifest, model: torch.nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
+    """The state dict that fine-tuning starts from: a weights package's, or the benchmark's own pre-training's, made if missing."""
     if spec.init in models.WEIGHTS:
         return models.packaged_weights(spec.init, model, manifest.head.class_ids)
     source = pretraining(manifest, spec.dtype)
     execute(source, str(device))
     return store.read_tensors(paths.run_model(source.run_id))
+
+
+def both_models(spec: RunSpec, device: str | None = None) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """The network before and after the fine-tuning of a finished run, in eval mode, in the run's float type."""
+    manifest, picked = load_manifest(spec.benchmark), runtime.pick_device(device)
+    before, after = (models.create_model(spec.model, len(manifest.class_names)) for _ in range(2))
+    before.load_state_dict(starting_weights(spec, manifest, before, picked))  # rounded to float32, as where training began
+    for model in (before, after):
+        model.to(picked, getattr(torch, spec.dtype), memory_format=torch.channels_last).eval()
+    after.load_state_dict(store.read_tensors(paths.run_model(spec.run_id)))
+    return before, after
 
 
 def _drawn(groups: Sequence[str], seed: int) -> list[str]:

@@ -3,27 +3,30 @@
 Where absent-class labels enter a choice, the row says *oracle*; every other gamma comes from the fine-tuning data.
 """
 
+from collections.abc import Callable
+from functools import cache, partial
+
 import pandas as pd
 import torch
 
-from . import runs, runtime
+from . import runs
 from .analysis.calibration import (
+    Choice,
     Fold,
     average_logit_gap,
-    balanced_accuracy,
-    overall_accuracy,
+    best_balanced,
+    best_overall,
     pseudo_cross_validation,
-    shift_logits,
 )
 from .analysis.estimators import ESTIMATORS, Evidence, estimate_gamma
-from .analysis.uncertainty import bootstrap_differences
 from .spec import RunSpec
 from .split import ClassSplit
 from .study import FINE_TUNED, PRE_TRAINED, Study, checkpoints_only
 
 NONE, ORACLE = "none", "gamma* (oracle)"
-CROSS_VALIDATED = {"pcv": overall_accuracy, "pcv_balanced": balanced_accuracy}
-METHODS = (NONE, *ESTIMATORS, *CROSS_VALIDATED, ORACLE)
+CROSS_VALIDATED = {"pcv": best_overall, "pcv_balanced": best_balanced}
+BRACKETED = "pcv_stand_in"  # the mean of pcv_balanced and stand_in_sure, which err to opposite sides on development runs
+METHODS = (NONE, *ESTIMATORS, *CROSS_VALIDATED, BRACKETED, ORACLE)
 
 
 def folds_of(study: Study, spec: RunSpec) -> list[Fold]:
@@ -48,17 +51,27 @@ def folds_of(study: Study, spec: RunSpec) -> list[Fold]:
     return folds
 
 
-def gammas(study: Study, spec: RunSpec) -> dict[str, float]:
-    """gamma of the fine-tuned model by every method, in the order of `METHODS`; makes PCV's fold runs if missing.
+def choosers(study: Study, spec: RunSpec) -> dict[str, Callable[[], float]]:
+    """Every method as a function that finds gamma of the fine-tuned model, in the order of `METHODS`.
 
-    All but the oracle see the fine-tuning data alone.
+    All but the oracle see the fine-tuning data alone; those of cross-validation make their fold runs if missing.
     """
-    split, after = study.split(spec), study.fine_tuning_outputs(spec, spec.epochs)
-    evidence = Evidence(after.logits, after.labels, split, study.fine_tuning_outputs(spec, 0).logits)
-    estimated = {name: estimate_gamma(name, evidence) for name in ESTIMATORS}
-    folds = folds_of(study, spec)
-    crossed = {name: pseudo_cross_validation(folds, estimated["alg"], score) for name, score in CROSS_VALIDATED.items()}
-    return {NONE: 0.0, **estimated, **crossed, ORACLE: study.curve(spec, spec.epochs).best().gamma}
+    after = study.fine_tuning_outputs(spec, spec.epochs)
+    evidence = Evidence(after.logits, after.labels, study.split(spec), study.fine_tuning_outputs(spec, 0).logits)
+    folds = cache(lambda: folds_of(study, spec))
+
+    def crossed(choose: Choice) -> float:
+        return pseudo_cross_validation(folds(), estimate_gamma("alg", evidence), choose)
+
+    found = {NONE: lambda: 0.0} | {name: partial(estimate_gamma, name, evidence) for name in ESTIMATORS}
+    found |= {name: partial(crossed, choose) for name, choose in CROSS_VALIDATED.items()}
+    found[BRACKETED] = lambda: (found["pcv_balanced"]() + found["stand_in_sure"]()) / 2
+    return found | {ORACLE: lambda: study.curve(spec, spec.epochs).best().gamma}
+
+
+def gammas(study: Study, spec: RunSpec) -> dict[str, float]:
+    """gamma of the fine-tuned model by every method of `choosers`."""
+    return {method: choose() for method, choose in choosers(study, spec).items()}
 
 
 def calibrations(study: Study) -> pd.DataFrame:
@@ -82,33 +95,6 @@ def calibrations(study: Study) -> pd.DataFrame:
                 share = (point.acc_yy - none) / (best - none) if best > none else float("nan")
                 rows.append({"seed": spec.seed, "checkpoint": checkpoint, "method": method, **vars(point), "share": share})
     return pd.DataFrame(rows)
-
-
-def calibration_intervals(study: Study, calibrated: pd.DataFrame) -> pd.DataFrame:
-    """Every state of `calibrations` minus the pre-trained model without a shift, with paired bootstrap intervals over test samples and seeds.
-
-    Columns: state, metric, mean, low, high, n_samples, n_seeds. A state reads `<checkpoint>, <method>`.
-    """
-    values = []
-    for spec in study.specs:
-        split, rows = study.split(spec), []
-        own = calibrated[calibrated["seed"] == spec.seed]
-        tests = {checkpoint: study.outputs(spec, epoch, "test") for checkpoint, epoch in study.checkpoints(spec).items()}
-        for line in own.itertuples():
-            test = tests[line.checkpoint]
-            right = (shift_logits(test.logits, split, line.gamma).argmax(1) == test.labels).double()
-            seen = split.is_seen(test.labels)
-            rows += [right.where(seen, torch.nan), right.where(~seen, torch.nan), right]
-        values.append(torch.stack(rows))
-    states = (own["checkpoint"] + ", " + own["method"]).tolist()
-    against = f"{PRE_TRAINED}, {NONE}"
-    keys = ("acc_sy", "acc_uy", "acc_yy")
-    names = [f"{state}: {key}" for state in states for key in keys]
-    pairs = [(f"{state}: {key}", f"{against}: {key}") for state in states if state != against for key in keys]
-    table = bootstrap_differences(values, names, pairs, runtime.generator_for("bootstrap", study.benchmark))
-    state_and_metric = table.pop("a").str.rsplit(": ", n=1)
-    return table.drop(columns="b").assign(state=state_and_metric.str[0], metric=state_and_metric.str[1])[
-        ["state", "metric", "mean", "low", "high", "n_samples", "n_seeds"]]
 
 
 def curves(study: Study) -> pd.DataFrame:

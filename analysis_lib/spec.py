@@ -46,14 +46,42 @@ RECIPES = {
     "digits": {
         "smoke": {"epochs": 4, "lr": 2e-2, "dtype": "float64"},
         "default": {"epochs": 10, "lr": 2e-2},
+        "full": {"epochs": 10, "lr": 2e-2},
     },
     "emoji": {
         "smoke": {"epochs": 1, "lr": 2e-2},
         "default": {"epochs": 5, "lr": 2e-2},
+        "full": {"epochs": 5, "lr": 2e-2},
     },
 }
 PRETRAINING = {"epochs": 4, "lr": 5e-2}  # of a network that starts here, on the benchmark's source domain
-ANY_BENCHMARK = {"smoke": {"epochs": 1, "lr": 5e-3}, "default": {"epochs": 5, "lr": 5e-3}}
+ANY_BENCHMARK = {"smoke": {"epochs": 1, "lr": 5e-3}, "default": {"epochs": 5, "lr": 5e-3}, "full": {"epochs": 5, "lr": 5e-3}}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Learning rates and epochs, each with each, over which estimators of gamma are compared on the seeds of a study.
+
+    `development` are seeds on which the estimators were chosen, and which are never reported beside the others.
+    """
+
+    lr: tuple[float, ...]
+    epochs: tuple[int, ...]
+    development: tuple[int, ...] = ()
+
+
+GRIDS = {
+    "digits": {
+        "smoke": Grid((5e-3, 2e-2), (4,)),
+        "default": Grid((5e-3, 2e-2), (10,)),
+        "full": Grid((2e-3, 5e-3, 2e-2), (4, 20), development=(10, 11, 12)),
+    },
+    "emoji": {
+        "smoke": Grid((2e-2,), (1,)),
+        "default": Grid((5e-3, 2e-2), (5,)),
+        "full": Grid((2e-3, 5e-3, 2e-2), (5, 10), development=(10,)),
+    },
+}
 
 
 def recipe(benchmark: str, profile: str) -> dict:
@@ -62,3 +90,9 @@ def recipe(benchmark: str, profile: str) -> dict:
     if profile not in recipes:
         raise unknown("profile", profile, recipes)
     return recipes[profile]
+
+
+def grid(benchmark: str, profile: str) -> Grid:
+    """The grid of a benchmark's profile; where it has none, the recipe alone. Raises UserError as `recipe`."""
+    fields = recipe(benchmark, profile)
+    return GRIDS[benchmark][profile] if benchmark in GRIDS else Grid((fields["lr"],), (fields["epochs"],))

@@ -22,8 +22,8 @@ LAYERS = [
     {"runs"},
     {"analysis", "tables"},
     {"study", "folding"},
-    {"shifts", "calibrate", "checkpoints", "plots", "notebooks"},
-    {"calibrate_inputs", "calibrate_page"},
+    {"shifts", "calibrate", "checkpoints", "plots", "notebooks", "toy"},
+    {"protocol", "intervals", "posthoc", "widgets", "calibrate_inputs", "calibrate_page", "plots_toy"},
     {"calibrate_cli"},
     {"__init__", "__main__"},
 ]

@@ -131,10 +131,11 @@ def test_group_temperature_needs_groups_with_a_spread(inputs):
     single = ClassSplit(7, [1])
     with pytest.raises(UserError, match="logits of 1 classes do not differ .* at least two seen and two absent"):
         group_temperature(dataclasses.replace(inputs, split=single, train_labels=torch.ones(90, dtype=torch.long)))
-    constant = inputs.pretrained_train_logits.clone()
-    constant[:, ABSENT] = 2.0
-    with pytest.raises(UserError, match="logits of 4 classes do not differ"):
-        group_temperature(dataclasses.replace(inputs, pretrained_train_logits=constant))
+    for model in ("train_logits", "pretrained_train_logits"):
+        constant = getattr(inputs, model).clone()
+        constant[:, ABSENT] = 2.0
+        with pytest.raises(UserError, match="logits of 4 classes do not differ"):
+            group_temperature(dataclasses.replace(inputs, **{model: constant}))
 
 
 def test_aligned_weights_have_the_mean_absent_norm_and_keep_direction_and_bias(inputs):
@@ -191,6 +192,13 @@ def test_group_posteriors_keep_the_softmax_within_each_group(inputs):
 def test_inputs_that_do_not_fit_are_refused(inputs, field, value, message):
     with pytest.raises(UserError, match=message):
         dataclasses.replace(inputs, **{field: value})
+
+
+def test_a_class_without_a_mean_is_never_the_nearest(inputs):
+    means = inputs.class_means.clone()
+    means[3] = torch.nan
+    scores = scored("ncm", dataclasses.replace(inputs, class_means=means))
+    assert torch.isneginf(scores[:, 3]).all() and scores[:, [0, 1, 2, 4, 5, 6]].isfinite().all()
 
 
 def test_no_fine_tuning_data_is_refused(inputs):

@@ -16,7 +16,7 @@ from analysis_lib import (
     shift_logits,
     shifts,
 )
-from analysis_lib.analysis.calibration import Fold, balanced_accuracy, fold_gammas, overall_accuracy
+from analysis_lib.analysis.calibration import Fold, best_balanced, best_overall, fold_gammas
 from analysis_lib.data.images import load_images
 
 
@@ -109,7 +109,7 @@ def test_no_shift_gives_the_plain_accuracies():
     assert (point.acc_sy, point.acc_uy, point.acc_yy) == pytest.approx((acc["acc_sy"], acc["acc_uy"], acc["acc_yy"]))
 
 
-def test_best_is_the_largest_overall_accuracy_and_the_smallest_shift_that_reaches_it():
+def test_best_is_the_largest_best_overall_and_the_smallest_shift_that_reaches_it():
     for seed in range(20):
         logits, labels, split = problem(seed, 5, 40)
         curve = seen_absent_curve(logits, labels, split)
@@ -247,10 +247,10 @@ def test_pseudo_cross_validation_falls_back_when_no_state_keeps_the_accuracy():
 
 def test_balanced_and_overall_accuracy_agree_on_balanced_groups():
     fold = make_fold(1, 2.0)
-    assert fold_gammas([fold], overall_accuracy) == fold_gammas([fold], balanced_accuracy)
+    assert fold_gammas([fold], best_overall) == fold_gammas([fold], best_balanced)
     unbalanced = torch.cat([torch.arange(120), (fold.split.is_seen(fold.labels)).nonzero().squeeze(1).repeat(9)])
     many_seen = Fold(fold.logits[unbalanced], fold.pretrained_logits[unbalanced], fold.labels[unbalanced], fold.split)
-    assert fold_gammas([many_seen], balanced_accuracy) == fold_gammas([fold], balanced_accuracy)
+    assert fold_gammas([many_seen], best_balanced) == fold_gammas([fold], best_balanced)
 
 
 def test_folds_hold_no_absent_class_and_no_training_image(digits):

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis_lib import accuracies, paths, shifts, study, tables
+from analysis_lib import accuracies, intervals, paths, shifts, study, tables
 from analysis_lib.data import overview
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 SMOKE = """
-from analysis_lib import shifts, store, study, tables
+from analysis_lib import intervals, shifts, store, study, tables
 runs = study.open_study("digits", "smoke", [0, 1], "cpu")
 by_epoch, calibrated = study.metrics_by_epoch(runs), shifts.calibrations(runs)
 summary = shifts.summary(runs, by_epoch, calibrated)
@@ -21,7 +21,7 @@ store.write_table(summary, "digits", "summary")
 store.write_table(shifts.curves(runs), "digits", "curves")
 store.write_table(study.thieves(runs), "digits", "thieves")
 print(tables.grid(tables.over_seeds(summary, ["checkpoint", "metric"]), ["metric"], "checkpoint").to_string())
-print(tables.verdicts(shifts.calibration_intervals(runs, calibrated), ["state", "metric"]))
+print(tables.verdicts(intervals.calibration_intervals(runs, calibrated), ["state", "metric"]))
 """
 
 
@@ -104,7 +104,7 @@ def test_the_gallery_shows_training_images_of_the_named_classes(digits):
 
 def test_intervals_compare_with_the_model_as_it_came(digits):
     calibrated = shifts.calibrations(digits)
-    table = shifts.calibration_intervals(digits, calibrated).set_index(["state", "metric"])
+    table = intervals.calibration_intervals(digits, calibrated).set_index(["state", "metric"])
     wide = calibrated.pivot(index="seed", columns=["checkpoint", "method"], values="acc_uy")
     expected = (wide[("fine-tuned", "alg")] - wide[("pre-trained", "none")]).mean()
     row = table.loc[("fine-tuned, alg", "acc_uy")]

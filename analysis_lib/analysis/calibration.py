@@ -144,38 +144,34 @@ class Fold:
     split: ClassSplit
 
 
-def overall_accuracy(curve: SeenAbsentCurve) -> torch.Tensor:
-    """Acc_Y/Y of every state: what PCV maximises in the paper."""
-    return curve.acc_yy
+def best_overall(curve: SeenAbsentCurve, kept: float) -> float | None:
+    """The paper's choice: gamma of the largest Acc_Y/Y among the states whose Acc_U/Y is at least `kept`; None without one."""
+    scores = curve.acc_yy.masked_fill(curve.acc_uy < kept, -torch.inf)
+    return curve.gamma[scores.argmax()].item() if scores.max() > -torch.inf else None
 
 
-def balanced_accuracy(curve: SeenAbsentCurve) -> torch.Tensor:
-    """The mean of Acc_S/Y and Acc_U/Y of every state, whatever the group sizes. Source: ours."""
-    return (curve.acc_sy + curve.acc_uy) / 2
+def best_balanced(curve: SeenAbsentCurve, kept: float) -> float:
+    """gamma of the largest mean of Acc_S/Y and Acc_U/Y, whatever the group sizes and whatever was `kept`. Source: ours."""
+    return curve.gamma[(curve.acc_sy + curve.acc_uy).argmax()].item()
 
 
-def fold_gammas(folds: Sequence[Fold], score: Callable[[SeenAbsentCurve], torch.Tensor] = overall_accuracy) -> list[float | None]:
-    """The best gamma of each fold: the first maximum of `score` among states that keep the pseudo-absent accuracy.
+Choice = Callable[[SeenAbsentCurve, float], float | None]
 
-    A state keeps it when Acc_U/Y is at least that of the pre-trained model; None for a fold where no state does.
-    Raises UserError for shapes or labels that do not fit.
+
+def fold_gammas(folds: Sequence[Fold], choose: Choice = best_overall) -> list[float | None]:
+    """gamma of each fold: what `choose` makes of its curve and of the pre-trained model's Acc_U/Y on its pseudo-absent classes.
+
+    Among equals the smallest gamma. Raises UserError for shapes or labels that do not fit.
     """
-    gammas: list[float | None] = []
-    for fold in folds:
-        curve = seen_absent_curve(fold.logits, fold.labels, fold.split)
-        threshold = seen_absent_curve(fold.pretrained_logits, fold.labels, fold.split).at(0.0).acc_uy
-        scores = score(curve).masked_fill(curve.acc_uy < threshold, -torch.inf)
-        gammas.append(curve.gamma[scores.argmax()].item() if scores.max() > -torch.inf else None)
-    return gammas
+    return [choose(seen_absent_curve(fold.logits, fold.labels, fold.split),
+                   seen_absent_curve(fold.pretrained_logits, fold.labels, fold.split).at(0.0).acc_uy) for fold in folds]
 
 
-def pseudo_cross_validation(
-    folds: Sequence[Fold], fallback: float, score: Callable[[SeenAbsentCurve], torch.Tensor] = overall_accuracy
-) -> float:
+def pseudo_cross_validation(folds: Sequence[Fold], fallback: float, choose: Choice = best_overall) -> float:
     """gamma_PCV: the mean of `fold_gammas` over the folds that have one, or `fallback` (gamma_ALG) where none has.
 
     It sees seen classes only: each fold fine-tunes the pre-trained model on half of them. Raises as `fold_gammas`.
     Source: paper section 6, PCV, with the leak of the released code closed; the fallback is ours.
     """
-    found = [gamma for gamma in fold_gammas(folds, score) if gamma is not None]
+    found = [gamma for gamma in fold_gammas(folds, choose) if gamma is not None]
     return sum(found) / len(found) if found else fallback

@@ -61,3 +61,15 @@ def softmax_decomposition(logits: torch.Tensor, labels: torch.Tensor, split: Cla
         right_within=torch.where(seen, right_s, right_u),
         sent_away=split.is_seen(logits.argmax(1)) != seen,
     )
+
+
+def group_confusion(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> torch.Tensor:
+    """Where the samples of each group go: (2, 2) float64, rows the true group and columns the predicted one, seen first.
+
+    Rows sum to 1; NaN for a group without samples. logits : (N, C); labels : (N,) int64. Raises UserError for shapes or
+    labels that do not fit. Source: paper section 5.
+    """
+    check_scores(logits, labels, split)
+    true, predicted = split.is_seen(labels), split.is_seen(logits.argmax(1))
+    to_seen = torch.stack([predicted[true].double().mean(), predicted[~true].double().mean()])
+    return torch.stack([to_seen, 1 - to_seen], 1)

@@ -41,15 +41,18 @@ def largest_logit_gap(train_logits: torch.Tensor, train_labels: torch.Tensor, sp
     return (best_in(wrong, split.seen)[0] - best_in(wrong, split.absent)[0]).mean().item()
 
 
-def stand_in_gamma(logits: torch.Tensor, pretrained_logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> float:
+def stand_in_gamma(
+    logits: torch.Tensor, pretrained_logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit,
+    leads: Callable[[torch.Tensor], torch.Tensor] = torch.sigmoid,
+) -> float:
     """The gamma of the largest expected accuracy when every fine-tuning sample also stands in for an absent one.
 
     logits, pretrained_logits : (N, C) after and before fine-tuning; labels : (N,) int64 of seen classes. As itself, a
     sample is right where its class leads the seen ones, and stays so while gamma is at most its gap. As a stand-in its
     class is taken for absent: the own logit is the pre-trained one plus the mean change of this sample's absent logits,
-    it leads the absent classes with the two-class softmax probability against the largest of them, and it wins once
-    gamma exceeds the lead of the largest wrong seen logit. Groups count by their number of classes; among equals the
-    smallest gamma. Raises UserError as `average_logit_gap`. Source: ours.
+    and it wins once gamma exceeds the lead of the largest wrong seen logit. `leads` gives the chance that it is right
+    among the absent classes from its lead over the largest of them: by default the two-class softmax. Groups count by
+    their number of classes; among equals the smallest gamma. Raises UserError as `average_logit_gap`. Source: ours.
     """
     check_fine_tuning_data(logits, labels, split)
     logits, before, own = logits.double(), pretrained_logits.double(), labels[:, None]
@@ -58,7 +61,7 @@ def stand_in_gamma(logits: torch.Tensor, pretrained_logits: torch.Tensor, labels
     played = before.gather(1, own).squeeze(1) + (logits - before)[:, absent].mean(1)
     wrong_s = best_in(logits.scatter(1, own, -torch.inf), split.seen)[0]
     breakpoints, state = torch.cat([top_s - top_u, wrong_s - played]).unique(return_inverse=True)
-    lost, won = len(split.seen) * (leader == labels).double(), len(absent) * torch.sigmoid(played - top_u)
+    lost, won = len(split.seen) * (leader == labels).double(), len(absent) * leads(played - top_u)
     change = torch.zeros_like(breakpoints).index_add(0, state, torch.cat([-lost, won]))
     return between(breakpoints)[torch.cat([change.new_zeros(1), change.cumsum(0)]).argmax()].item()
 
@@ -73,9 +76,10 @@ ESTIMATORS: dict[str, Callable[[Evidence], float]] = {
     "max_gap": lambda e: largest_logit_gap(e.logits, e.labels, e.split),
     "max_gap_change": _change(largest_logit_gap),
     "stand_in": lambda e: stand_in_gamma(e.logits, e.pretrained_logits, e.labels, e.split),
+    "stand_in_sure": lambda e: stand_in_gamma(e.logits, e.pretrained_logits, e.labels, e.split, torch.ones_like),
 }
-COMPARING = ("alg_change", "max_gap_change", "stand_in")  # these need the pre-trained logits too
-AUTO = ("stand_in", "max_gap")  # with and without the pre-trained model: chosen on development runs, see notebook 08
+COMPARING = ("alg_change", "max_gap_change", "stand_in", "stand_in_sure")  # these need the pre-trained logits too
+AUTO = ("stand_in", "max_gap")  # with and without the pre-trained model: chosen on development runs, see notebook 09
 
 
 def resolve(method: str, has_pretrained: bool) -> str:
@@ -95,7 +99,8 @@ def estimate_gamma(method: str, evidence: Evidence) -> float:
     """gamma by a named estimator of `ESTIMATORS`, or by `auto`.
 
     `alg` and `max_gap` take the gap as it is; `alg_change` and `max_gap_change` subtract the pre-trained model's gap on
-    the same samples; `stand_in` is `stand_in_gamma`. Raises UserError as `resolve`, and for data that
+    the same samples; `stand_in` is `stand_in_gamma`, and `stand_in_sure` takes every stand-in for right among the absent
+    classes. Raises UserError as `resolve`, and for data that
     `average_logit_gap` refuses. Source: `alg` paper section 6; the others ours.
     """
     return ESTIMATORS[resolve(method, evidence.pretrained_logits is not None)](evidence)

@@ -9,14 +9,14 @@ The model has timm's face (forward_features, forward_head, get_classifier) and m
 mode and dropout break the derivation. Images are prepared floats on the model's device. Nothing here changes the model.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import pandas as pd
 import torch
 from torch import nn
 from torch.func import functional_call, jvp, vjp
-from torch.nn.functional import linear
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import UserError
 from .influence import feature_gradients
@@ -51,51 +51,56 @@ class _Backbone(nn.Module):
 
     def push(self, x: torch.Tensor, step: Step) -> torch.Tensor:
         """J(x) step, (N, D)."""
-        return jvp(lambda theta: self.at(theta, x), (self.theta,), (step,))[1]
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward mode
+            return jvp(lambda theta: self.at(theta, x), (self.theta,), (step,))[1]
 
-    def pull(self, x: torch.Tensor, cotangent: Callable[[torch.Tensor], torch.Tensor]) -> Step:
-        """sum_i J(x_i)^T u_i where u = cotangent(f(x)), (N, D)."""
-        features, pullback = vjp(lambda theta: self.at(theta, x), self.theta)
-        return pullback(cotangent(features))[0]
+    def pull_loss(self, x: torch.Tensor, labels: torch.Tensor) -> Step:
+        """sum_i J(x_i)^T g_i with g_i the gradient of sample i's cross-entropy in its features."""
+        features, pull = vjp(lambda theta: self.at(theta, x), self.theta)
+        head = self.model.get_classifier()
+        return pull(feature_gradients(head(features), labels.to(features.device), head.weight).to(features))[0]
 
-    def pull_flat(self, x: torch.Tensor, probe: torch.Tensor) -> torch.Tensor:
-        """sum_i J(x_i)^T v for one v (D,), as a vector (P,)."""
-        step = self.pull(x, lambda features: probe.to(features).expand_as(features))
-        return torch.cat([part.reshape(-1) for part in step.values()])
+    def pull_probe(self, x: torch.Tensor, probe: torch.Tensor) -> torch.Tensor:
+        """sum_i J(x_i)^T v for one v (D,), as a vector (P,) in channels-last order, the one of gradients in memory."""
+        features, pull = vjp(lambda theta: self.at(theta, x), self.theta)
+        step = pull(probe.to(features).expand_as(features))[0]
+        return torch.cat([(part.movedim(1, -1) if part.ndim == 4 else part).flatten() for part in step.values()])
 
 
 def _batches(images: Images, rows: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     yield from ((part, images[part]) for part in rows.split(batch_size))
 
 
-def _rows_by_class(images: Images, labels: torch.Tensor) -> list[torch.Tensor]:
-    """The row numbers of each class of `labels`, ascending."""
+def _check_labels(images: Images, labels: torch.Tensor) -> None:
     if labels.shape != (len(images),):
         raise UserError(f"labels have shape {tuple(labels.shape)}; expected ({len(images)},), one for each image")
+
+
+def _rows_by_class(images: Images, labels: torch.Tensor) -> list[torch.Tensor]:
+    """The row numbers of each class of `labels`, classes ascending."""
+    _check_labels(images, labels)
     return [(labels == c).nonzero().squeeze(1) for c in labels.unique()]
 
 
+@torch.no_grad()
 def backbone_step(model: nn.Module, images: Images, labels: torch.Tensor, rows: torch.Tensor | None = None, batch_size: int = 64) -> Step:
     """The share of `rows` in one SGD step of learning rate 1 on the backbone: -(1/N) sum_{i in rows} J(x_i)^T g_i.
 
     images : (N, 3, H, W), the whole fine-tuning set; labels : (N,) int64 in 0..C-1; rows : row numbers, all when None.
     The loss is the mean cross-entropy over all N and all C classes, so the shares of disjoint rows add up. Returns one
     tensor for each backbone parameter, in its dtype. Raises UserError for a model in train mode and for labels that do
-    not fit. Source: the gradient of the features is the paper's section on gradient similarity; shares of rows are ours.
+    not fit. Source: ours, after the paper's explanation by gradient similarity.
     """
-    backbone, head, n = _Backbone(model), model.get_classifier(), len(images)
-    _rows_by_class(images, labels)
+    backbone, n = _Backbone(model), len(images)
+    _check_labels(images, labels)
     total = {name: torch.zeros_like(value) for name, value in backbone.theta.items()}
     for part, x in _batches(images, torch.arange(n) if rows is None else rows, batch_size):
-        def cotangent(features, part=part):
-            logits = linear(features, head.weight.detach(), None if head.bias is None else head.bias.detach())
-            return feature_gradients(logits, labels[part].to(logits.device), head.weight.detach()).to(features)
-
-        for name, gradient in backbone.pull(x, cotangent).items():
+        for name, gradient in backbone.pull_loss(x, labels[part]).items():
             total[name].sub_(gradient, alpha=1 / n)
     return total
 
 
+@torch.no_grad()
 def predicted_displacement(model: nn.Module, targets: Images, step: Step, batch_size: int = 64) -> torch.Tensor:
     """J(x') step: how the features of the targets move to first order, for learning rate 1.
 
@@ -130,8 +135,8 @@ def step_check(model: nn.Module, targets: Images, step: Step, etas: Sequence[flo
     """How far the first-order picture reaches: the predicted against the actual displacement, at each learning rate.
 
     Columns: eta; cosine of the two displacements of all targets, flattened; relative_error, the norm of their difference
-    over the norm of the actual one (both fall to their limits 1 and 0 linearly or faster, until rounding; NaN where
-    nothing moves). Arguments and errors as in `predicted_displacement`. Source: ours.
+    over the norm of the actual one, NaN where nothing moves. The error falls linearly with eta for a smooth network; with
+    ReLU so on average, and exactly once no unit changes side. Arguments and errors as in `predicted_displacement`. Source: ours.
     """
     slope, table = predicted_displacement(model, targets, step, batch_size).double(), []
     for eta in etas:
@@ -152,6 +157,7 @@ def class_displacements(model: nn.Module, images: Images, labels: torch.Tensor, 
         yield predicted_displacement(model, targets, backbone_step(model, images, labels, rows, batch_size), batch_size)
 
 
+@torch.no_grad()
 def class_kernel(
     model: nn.Module, images: Images, labels: torch.Tensor, targets: Images, probes: torch.Tensor, held: int = 32, batch_size: int = 64
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -175,12 +181,13 @@ def class_kernel(
             means.zero_()
             for mean, rows in zip(means, block):
                 for _, x in _batches(images, rows, batch_size):
-                    mean.add_(backbone.pull_flat(x, probe), alpha=1 / len(rows))
+                    mean.add_(backbone.pull_probe(x, probe), alpha=1 / len(rows))
             for row, x in _batches(targets, torch.arange(len(targets)), 1):
-                draw[row, first : first + held] = (means @ backbone.pull_flat(x, probe) / len(probe)).double().cpu()
+                draw[row, first : first + held] = (means @ backbone.pull_probe(x, probe) / len(probe)).double().cpu()
     return _mean_and_error(draws)
 
 
+@torch.no_grad()
 def self_kernel(model: nn.Module, images: Images, probes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """k(x, x) = E ||J(x)^T v||^2 / D of each image: the mean over probes and its standard error, both (N,) float64.
 
@@ -192,7 +199,7 @@ def self_kernel(model: nn.Module, images: Images, probes: torch.Tensor) -> tuple
     draws = torch.empty(len(probes), len(images), dtype=torch.float64)
     for row, x in _batches(images, torch.arange(len(images)), 1):
         for draw, probe in zip(draws, probes):
-            draw[row] = (backbone.pull_flat(x, probe).square().sum() / len(probe)).double().cpu()
+            draw[row] = (backbone.pull_probe(x, probe).square().sum() / len(probe)).double().cpu()
     return _mean_and_error(draws)
 
 

@@ -5,6 +5,8 @@ f features, W (C, D) the head's weight, p the softmax; a displacement is what on
 Everything returned is float64. A zero vector has no direction: its cosines are NaN.
 """
 
+import math
+
 import torch
 from torch.nn.functional import one_hot
 
@@ -27,7 +29,7 @@ def feature_gradients(logits: torch.Tensor, labels: torch.Tensor, weight: torch.
     """g_i = W^T (p_i - e_{y_i}): the gradient of each sample's cross-entropy in its features.
 
     logits : (N, C); labels : (N,) int64; weight : (C, D) of the head. Returns (N, D). Raises UserError for labels that do
-    not fit. Source: the softmax gradient; paper, the explanation by gradient similarity.
+    not fit. Source: ours, after the paper's explanation by gradient similarity.
     """
     return _residuals(logits, labels) @ weight.double()
 
@@ -36,8 +38,8 @@ def head_step(features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
     """One SGD step of learning rate 1 on the head: dw_c = -(1/N) sum_i (p_ic - 1[y_i=c]) f_i, and db likewise.
 
     features : (N, D), logits : (N, C), labels : (N,) int64 of the fine-tuning data. Returns (C, D) and (C,). A class
-    without samples is pushed away from every feature, by p_ic. Errors as in `feature_gradients`. Source: the softmax
-    gradient; paper, the explanation by gradient similarity.
+    without samples is pushed away from every feature, by p_ic. Errors as in `feature_gradients`. Source: ours,
+    after the paper's explanation by gradient similarity.
     """
     residuals = _residuals(logits, labels)
     return -residuals.T @ features.double() / len(labels), -residuals.mean(0)
@@ -72,9 +74,8 @@ def mean_pairwise_cosine(vectors: torch.Tensor) -> float:
     For displacements of samples it says how much of the motion is common; for rows of a head step, whether their
     classes move together. Source: the identity ||sum u||^2 = N + sum over pairs; paper, figure on update directions.
     """
-    unit = vectors.double() / vectors.double().norm(dim=1, keepdim=True)
-    n = torch.tensor(len(unit), dtype=torch.float64)
-    return ((unit.sum(0).square().sum().cpu() - n) / (n * (n - 1))).item()
+    n, unit = len(vectors), vectors.double() / vectors.double().norm(dim=1, keepdim=True)
+    return (unit.sum(0).square().sum().item() - n) / (n * (n - 1)) if n > 1 else math.nan
 
 
 def normalized_kernel(kernel: torch.Tensor, targets_self: torch.Tensor, images_self: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -129,8 +130,8 @@ def margin_change(features: torch.Tensor, displacements: torch.Tensor, labels: t
     """The derivative of the nearest-class-mean margin cos(f, m_y) - max_{c != y} cos(f, m_c) along each displacement.
 
     features, displacements : (N', D); labels : (N',) int64; means : (C, D) from `class_means`, held fixed, NaN for a
-    class that is never a rival. Returns (N',), positive where the step helps. *Oracle*: it uses the labels and means
-    of absent classes. Raises UserError when fewer than two classes have a mean. Source: ours.
+    class that is never a rival. Returns (N',), positive where the step helps, NaN where the label has no mean. *Oracle*:
+    it uses the labels and means of absent classes. Raises UserError when fewer than two classes have a mean. Source: ours.
     """
     if (~means.isnan().any(1)).sum() < 2:
         raise UserError("a margin needs a rival: at least two classes must have a mean")

@@ -39,17 +39,18 @@ def displacement(before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor
 
     def within(sums: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
         # |sum of n unit vectors|^2 = n + the sum of the cosines of all ordered pairs
+        sums, sizes = sums[sizes > 1], sizes[sizes > 1]
         return (sums.square().sum(1) - sizes).sum() / (sizes * (sizes - 1)).sum()
 
     mask = split.seen_mask.to(labels.device)
-    (sum_s, n_s), (sum_u, n_u) = ((sums[rows].sum(0, keepdim=True), sizes[rows].sum()) for rows in (mask, ~mask))
+    (sum_s, n_s), (sum_u, n_u) = ((sums[rows].sum(0, keepdim=True), sizes[rows].sum(0, keepdim=True)) for rows in (mask, ~mask))
     values = {
         "displacement_s": length[seen].mean(),
         "displacement_u": length[~seen].mean(),
         "cosine_class": within(sums, sizes),
         "cosine_s": within(sum_s, n_s),
         "cosine_u": within(sum_u, n_u),
-        "cosine_su": (sum_s * sum_u).sum() / (n_s * n_u),
+        "cosine_su": (sum_s * sum_u).sum() / (n_s * n_u).sum(),
     }
     return {name: value.item() for name, value in values.items()}
 
@@ -58,7 +59,8 @@ def mean_motion(means_before: torch.Tensor, means_after: torch.Tensor, split: Cl
     """Mean ||m_c(after) - m_c(before)|| over all classes, S and U, between two checkpoints. *Oracle*.
 
     Both (C, D) from `class_means`, of unit length. Returns `motion_y motion_s motion_u`; classes without samples (NaN
-    rows) are left out, NaN where that leaves none. Raises UserError for shapes that do not fit. Source: paper section 4.
+    rows) are left out, NaN where that leaves none. Raises UserError for shapes that do not fit. Source: the paper's
+    published code.
     """
     if means_before.ndim != 2 or means_before.shape != means_after.shape or len(means_before) != split.num_classes:
         shapes = f"{tuple(means_before.shape)} and {tuple(means_after.shape)}"

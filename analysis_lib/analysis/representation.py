@@ -75,10 +75,11 @@ def joint_umap(before: torch.Tensor, after: torch.Tensor, seed: int) -> tuple[to
 def joint_tsne(before: torch.Tensor, after: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """t-SNE of both states together (perplexity 30, or a third of the points where there are fewer).
 
-    Shapes, seed, errors as in `joint_umap`. Source: van der Maaten and Hinton 2008.
+    Shapes, seed and errors as in `joint_umap`. It starts from random points, so that another seed is another picture and
+    what all of them show is in the data. Source: van der Maaten and Hinton 2008.
     """
     both = _stacked(before, after).cpu().numpy()
-    points = TSNE(perplexity=min(30, (len(both) - 1) / 3), random_state=seed, n_jobs=1).fit_transform(both)
+    points = TSNE(perplexity=min(30, (len(both) - 1) / 3), init="random", random_state=seed, n_jobs=1).fit_transform(both)
     return _as_pair(points, before)
 
 

@@ -1,0 +1,97 @@
+"""How close each way to choose gamma comes to the oracle, over learning rates and lengths of training.
+
+The protocol. A *cell* is one learning rate and number of epochs; its share is the gain in test Acc_Y/Y over no shift,
+averaged over seeds, divided by the same gain of gamma* (*oracle*). The figure of merit of a method is the median of its
+shares over the cells, and its worst cell. Methods are compared, and `auto` was chosen, on development seeds alone;
+other seeds, with class splits of their own, are reported.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+
+import pandas as pd
+import torch
+
+from . import runs, runtime, shifts
+from .analysis.calibration import shift_logits
+from .analysis.uncertainty import draw_resamples, resampled_means
+from .data.manifest import load_manifest
+from .spec import RunSpec, grid, recipe
+from .study import FINE_TUNED, Study
+
+SUMMARIES = ("median", "worst")  # of the shares over the cells
+COLUMNS = ["cell", "method", "share", "low", "high", "n_samples", "n_seeds"]
+
+
+def cell_specs(benchmark: str, profile: str, seeds: Sequence[int]) -> dict[tuple[float, int], list[RunSpec]]:
+    """The fine-tuning runs of every cell (lr, epochs) of the profile's grid; the recipe's own cell shares its runs.
+
+    Raises UserError as `runs.plan`.
+    """
+    own, chosen = recipe(benchmark, profile), grid(benchmark, profile)
+    cells = {}
+    for epochs, lr in product(chosen.epochs, chosen.lr):
+        changes = {} if (lr, epochs) == (own["lr"], own["epochs"]) else {"lr": lr, "epochs": epochs, "record_every": epochs}
+        cells[lr, epochs] = runs.plan(benchmark, profile, seeds, **changes)
+    return cells
+
+
+def open_cells(benchmark: str, profile: str, seeds: Sequence[int], device: str = "") -> dict[tuple[float, int], Study]:
+    """Make the runs of every cell that are missing and open each cell as a study. Raises UserError as `open_study`."""
+    manifest = load_manifest(benchmark)
+    cells = cell_specs(benchmark, profile, seeds)
+    for spec in (spec for specs in cells.values() for spec in specs):
+        runs.execute(spec, device)
+    return {cell: Study(manifest, tuple(specs), device) for cell, specs in cells.items()}
+
+
+def choices(cells: dict[tuple[float, int], Study]) -> pd.DataFrame:
+    """What every method chooses in every run: columns lr, epochs, seed, method, gamma, acc_sy, acc_uy, acc_yy, share."""
+    frames = [shifts.calibrations(study).query(f"checkpoint == {FINE_TUNED!r}").assign(lr=lr, epochs=epochs) for (lr, epochs), study in cells.items()]
+    return pd.concat(frames, ignore_index=True)[["lr", "epochs", "seed", "method", "gamma", "acc_sy", "acc_uy", "acc_yy", "share"]]
+
+
+def shares(cells: dict[tuple[float, int], Study], chosen: pd.DataFrame) -> pd.DataFrame:
+    """The share of the oracle's gain per cell and method, and its median and worst cell, with 95 % intervals.
+
+    chosen : from `choices`. One paired bootstrap over test samples and seeds serves all cells, with every gamma held
+    fixed. Columns: `COLUMNS`; a cell reads `lr 0.02, 5 epochs`.
+    """
+    methods = list(dict.fromkeys(chosen["method"]))
+    n_seeds = chosen["seed"].nunique()
+    blocks = [[] for _ in range(n_seeds)]
+    for (lr, epochs), study in cells.items():
+        own = chosen[(chosen["lr"] == lr) & (chosen["epochs"] == epochs)].set_index(["seed", "method"])["gamma"]
+        for block, spec in zip(blocks, study.specs):
+            test = study.outputs(spec, spec.epochs, "test")
+            for method in methods:
+                shifted = shift_logits(test.logits, study.split(spec), own[spec.seed, method])
+                block.append((shifted.argmax(1) == test.labels).double())
+    values = [torch.stack(block) for block in blocks]
+    n_samples = values[0].shape[1]
+    generator = runtime.generator_for("protocol", next(iter(cells.values())).benchmark)
+    once = torch.ones(1, n_samples, dtype=torch.float64), torch.ones(1, n_seeds, dtype=torch.float64)
+    found, drawn = (_shares(resampled_means(values, *counts), methods, len(cells)) for counts in (once, draw_resamples(n_samples, n_seeds, generator)))
+    low, high = drawn.nanquantile(drawn.new_tensor([0.025, 0.975]), dim=0)
+    names = [f"lr {lr:g}, {epochs} epochs" for lr, epochs in cells] + [*SUMMARIES]
+    rows = [(name, method, *(float(series[i, j]) for series in (found[0], low, high)), n_samples, n_seeds)
+            for i, name in enumerate(names) for j, method in enumerate(methods)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def development(benchmark: str, profile: str, device: str = "") -> pd.DataFrame:
+    """`shares` on the development seeds of the profile's grid; without a row where the profile has no such seeds."""
+    seeds = grid(benchmark, profile).development
+    if not seeds:
+        return pd.DataFrame(columns=COLUMNS)
+    cells = open_cells(benchmark, profile, seeds, device)
+    return shares(cells, choices(cells))
+
+
+def _shares(accuracy: torch.Tensor, methods: list[str], n_cells: int) -> torch.Tensor:
+    """Shares (R, cells + summaries, methods) from resampled accuracies (R, cells * methods)."""
+    accuracy = accuracy.unflatten(1, (n_cells, len(methods)))
+    gain = accuracy - accuracy[:, :, methods.index(shifts.NONE), None]
+    share = gain / gain[:, :, methods.index(shifts.ORACLE), None]
+    middle = share.nanquantile(0.5, dim=1, keepdim=True)
+    return torch.cat([share, middle, share.amin(1, keepdim=True)], 1)
