@@ -88,6 +88,10 @@ def run_outputs(run_id: str, epoch: int, part: str) -> Path:
     return run(run_id) / f"epoch_{epoch:03d}" / f"{part}.safetensors"
 
 
+def run_explanation(run_id: str, targets: int, probes: int) -> Path:
+    return run(run_id) / f"explanation_{targets}x{probes}.safetensors"
+
+
 def run_interpolated(run_id: str, alpha: float, part: str) -> Path:
     return run(run_id) / f"interpolated_{alpha:.2f}" / f"{part}.safetensors"
 

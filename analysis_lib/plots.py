@@ -157,7 +157,7 @@ def draw_intervals(table: pd.DataFrame, ax: Axes, xlabel: str) -> Axes:
     ax.hlines(places, ends[:, 0], ends[:, 1], color=ABSENT, linewidth=1.5)
     ax.plot(mean, places, color=ABSENT, marker="o", linestyle="none")
     ax.set_yticks(places, table["label"])
-    ax.set(xlabel=f"{xlabel}; 95 % interval, {table['n_samples'].min()} samples, {table['n_seeds'].iloc[0]} seeds", ylim=(-0.6, len(table) - 0.4))
+    ax.set(xlabel=f"{xlabel}\n95 % interval, {table['n_samples'].min()} samples, {table['n_seeds'].iloc[0]} seeds", ylim=(-0.6, len(table) - 0.4))
     return ax
 
 
@@ -200,7 +200,7 @@ def draw_gamma(curve: SeenAbsentCurve, confusion: torch.Tensor, gamma: float, ax
                        hatch=["//", "", ".."], edgecolor="white")
     axes[1].bar_label(bars, fmt="%.1f")
     axes[1].set(ylabel="test accuracy among all classes (%)", ylim=(0, 108))
-    axes[2].imshow(confusion.numpy(), cmap="Greys", vmin=0, vmax=1.4)
+    axes[2].imshow(confusion.numpy(), cmap="Greys", vmin=0, vmax=2.5)
     for row, column in np.ndindex(2, 2):
         axes[2].text(column, row, f"{100 * confusion[row, column]:.1f} %", ha="center", va="center")
     axes[2].set_xticks([0, 1], ["seen", "absent"])

@@ -275,7 +275,7 @@ def toy_changes(table: pd.DataFrame) -> pd.DataFrame:
     head at gamma* (*oracle*) minus that of the pre-trained head as it is. Source: ours.
     """
     wide = table.pivot(index=["variant", "direction", "seed"], columns=["checkpoint", "metric"], values="value")
-    base = {"acc_uy": "acc_uy", "star_acc_uy": "star_acc_uy", "ncm_acc_uy": "ncm_acc_uy", "ausuc": "ausuc"}
+    base = {"acc_uy": "acc_uy", "star_acc_uy": "acc_uy", "ncm_acc_uy": "ncm_acc_uy", "ausuc": "ausuc"}
     changes = pd.DataFrame({metric: wide[FINE_TUNED, metric] - wide[PRE_TRAINED, before] for metric, before in base.items()})
     changes = changes.reindex(table["variant"].unique(), level="variant").reset_index()
     return changes.melt(["variant", "direction", "seed"], var_name="metric", value_name="change")

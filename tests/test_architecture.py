@@ -23,7 +23,7 @@ LAYERS = [
     {"analysis", "tables"},
     {"study", "folding"},
     {"shifts", "calibrate", "checkpoints", "plots", "notebooks", "toy"},
-    {"protocol", "intervals", "posthoc", "widgets", "calibrate_inputs", "calibrate_page", "plots_toy"},
+    {"protocol", "intervals", "explanation", "posthoc", "widgets", "calibrate_inputs", "calibrate_page", "plots_toy"},
     {"calibrate_cli"},
     {"__init__", "__main__"},
 ]

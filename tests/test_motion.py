@@ -63,8 +63,10 @@ def test_mean_motion_leaves_empty_classes_out():
     step = {c: math.dist(old[c].tolist(), new[c].tolist()) for c in range(4)}
     expected = {"motion_y": average(step.values()), "motion_s": average([step[0], step[3]]), "motion_u": average([step[1], step[2]])}
     assert mean_motion(old, new, SPLIT) == pytest.approx(expected)
-    no_absent = mean_motion(old, new, ClassSplit(5, [0, 1, 2, 3]))
-    assert math.isnan(no_absent["motion_u"]) and no_absent["motion_s"] == pytest.approx(expected["motion_y"])
+    only_4_absent, only_4_seen = mean_motion(old, new, ClassSplit(5, [0, 1, 2, 3])), mean_motion(old, new, ClassSplit(5, [4]))
+    assert math.isnan(only_4_absent["motion_u"]) and only_4_absent["motion_s"] == pytest.approx(expected["motion_y"])
+    assert math.isnan(only_4_seen["motion_s"])
+    assert mean_motion(old, new, ClassSplit(5, [1, 4]))["motion_s"] == pytest.approx(step[1])
 
 
 def dispersion_by_hand(train, train_labels, test, test_labels):

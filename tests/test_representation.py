@@ -99,6 +99,11 @@ def test_joint_views_keep_clusters_rows_and_seeds(view):
     assert silhouette_score(torch.cat(first), cluster) > 0.5
 
 
+def test_tsne_takes_few_samples():
+    points = torch.cat(joint_tsne(matrix(9, 4), matrix(10, 4), 0))
+    assert points.shape == (8, 2) and points.isfinite().all()
+
+
 def test_says_what_does_not_fit():
     with pytest.raises(UserError, match="expected rows for the same samples"):
         linear_cka(matrix(0, 5), matrix(0, 6))

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from analysis_lib import ClassSplit, UserError, accuracies, average_logit_gap, plots_toy, study, toy
 from analysis_lib.analysis.estimators import ESTIMATORS
 
-QUICK = toy.ToySource(per_class=20, width=8, steps=60)
+QUICK = toy.ToySource(sigma=1.0, per_class=20, width=8, steps=60)
 CONFIG = toy.ToyConfig(source=QUICK, steps=20, lr=0.05)
 
 

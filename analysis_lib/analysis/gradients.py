@@ -100,7 +100,6 @@ def backbone_step(model: nn.Module, images: Images, labels: torch.Tensor, rows: 
     return total
 
 
-@torch.no_grad()
 def predicted_displacement(model: nn.Module, targets: Images, step: Step, batch_size: int = 64) -> torch.Tensor:
     """J(x') step: how the features of the targets move to first order, for learning rate 1.
 

@@ -68,7 +68,7 @@ def joint_umap(before: torch.Tensor, after: torch.Tensor, seed: int) -> tuple[to
         warnings.simplefilter("ignore")  # on TensorFlow, which is not needed, and on clusters without a common neighbour
         from umap import UMAP  # here, as its compiler takes seconds to start
 
-        points = UMAP(n_neighbors=min(15, len(both) - 1), random_state=seed, n_jobs=1).fit_transform(both)
+        points = UMAP(random_state=seed, n_jobs=1).fit_transform(both)
     return _as_pair(points, before)
 
 

@@ -1,0 +1,200 @@
+"""Why absent-class features move: the first fine-tuning step of a run taken apart by the classes it learns from.
+
+Everything is measured at the pre-trained network, in eval mode, with the whole fine-tuning set as one batch and no
+augmentation, on some absent-class test samples, the *targets*. The dear part is made once and stored in the run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from . import paths, runs, runtime, store
+from .analysis import gradients, influence
+from .analysis.ncm import class_means, ncm_scores
+from .data.images import load_images
+from .outputs import extract, normalizer
+from .spec import RunSpec
+from .study import Study
+
+TARGETS, PROBES = 24, 3  # absent test samples drawn, and random probes of the kernel
+TOP = 5  # the most similar seen classes that concentration looks at
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """T targets, K seen classes, D feature width. rows : (T,) of the test Outputs; classes : (K,) seen classes, ascending;
+    pulls : (K, T, D), a_c(x'), each seen class's share of the step for learning rate 1; kernel, kernel_error : (T, K), the
+    normalised class kernel and its standard error over the probes."""
+
+    rows: torch.Tensor
+    classes: torch.Tensor
+    pulls: torch.Tensor
+    kernel: torch.Tensor
+    kernel_error: torch.Tensor
+
+    @property
+    def step(self) -> torch.Tensor:
+        """(T, D): the whole first-order displacement for learning rate 1."""
+        return self.pulls.sum(0)
+
+
+class _Prepared:
+    """Images of a benchmark as the model sees them, loaded batch by batch: rows of `index` among the uint8 images."""
+
+    def __init__(self, study: Study, spec: RunSpec, index: torch.Tensor, device: torch.device):
+        head = study.manifest.head
+        self.images, self.index = load_images(study.manifest), index
+        self.normalize = normalizer(head.mean, head.std, getattr(torch, spec.dtype), device)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.normalize(self.images[self.index[rows]])
+
+
+def explain(study: Study, spec: RunSpec) -> Explanation:
+    """The explanation of a run; computed on the first call and stored."""
+    path = paths.run_explanation(spec.run_id, TARGETS, PROBES)
+    if not path.exists():
+        store.write_tensors(path, vars(_compute(study, spec)))
+    return Explanation(**store.read_tensors(path))
+
+
+def _compute(study: Study, spec: RunSpec) -> Explanation:
+    before, _ = runs.both_models(spec, study.device)
+    device = next(before.parameters()).device
+    rows, own = _targets(study, spec), study.fine_tuning_outputs(spec, 0)
+    tuning, targets = (_Prepared(study, spec, index, device) for index in (own.index, study.outputs(spec, 0, "test").index[rows]))
+    classes = own.labels.unique()
+    displacements = gradients.class_displacements(before, tuning, own.labels, targets)
+    pulls = torch.stack([pull.cpu() for _, pull in zip(runtime.progress(classes, "seen classes"), displacements)])
+    probes = torch.randn(PROBES, pulls.shape[2], generator=runtime.generator_for("probes", spec.run_id), dtype=pulls.dtype)
+    kernel, error = gradients.class_kernel(before, tuning, own.labels, targets, probes)
+    selves = [gradients.self_kernel(before, part, probes)[0] for part in (targets, tuning)]
+    scaled = [influence.normalized_kernel(part, *selves, own.labels) for part in (kernel, error)]
+    return Explanation(rows, classes, pulls, *scaled)
+
+
+def _targets(study: Study, spec: RunSpec) -> torch.Tensor:
+    """Rows of the test Outputs: absent samples in an order drawn by a named seed."""
+    absent = (~study.split(spec).is_seen(study.outputs(spec, 0, "test").labels)).nonzero().squeeze(1)
+    order = torch.randperm(len(absent), generator=runtime.generator_for("targets", study.benchmark, spec.seed))
+    return absent[order[:TARGETS]]
+
+
+def step_check(study: Study, spec: RunSpec, halvings: int = 5) -> pd.DataFrame:
+    """The predicted against the real displacement of the targets after one step (M1): `gradients.step_check` at the run's
+    learning rate and its halves, with a column seed."""
+    before, _ = runs.both_models(spec, study.device)
+    device = next(before.parameters()).device
+    own, index = study.fine_tuning_outputs(spec, 0), study.outputs(spec, 0, "test").index[_targets(study, spec)]
+    step = gradients.backbone_step(before, _Prepared(study, spec, own.index, device), own.labels)
+    etas = [spec.lr / 2**k for k in range(halvings)]
+    return gradients.step_check(before, _Prepared(study, spec, index, device), step, etas).assign(seed=spec.seed)
+
+
+def influences(study: Study, spec: RunSpec) -> pd.DataFrame:
+    """Every target with every seen class: what it contributes, and how alike they were beforehand.
+
+    Columns: seed, target (row of the manifest), absent, seen (class names), pull (||a_c||, for learning rate 1), kernel,
+    kernel_error, feature_cosine (of the target with the seen class's mean), direction (cosine of a_c with minus the mean
+    feature gradient of class c: 1 where the kernel is a multiple of the identity).
+    """
+    found, own = explain(study, spec), study.fine_tuning_outputs(spec, 0)
+    test = study.outputs(spec, 0, "test").where(found.rows)
+    cosine = ncm_scores(test.features, class_means(own.features, own.labels, study.split(spec).num_classes))[:, found.classes]
+    weight = store.read_tensors(paths.run_head(spec.run_id, 0))["weight"]
+    slopes = influence.feature_gradients(own.logits, own.labels, weight)
+    mean_slopes = torch.stack([slopes[own.labels == c].mean(0) for c in found.classes])
+    direction = influence.cosines(found.pulls, -mean_slopes[:, None]).T
+    names = study.manifest.class_names
+    n_targets, n_classes = found.kernel.shape
+    return pd.DataFrame({
+        "seed": spec.seed,
+        "target": test.index.repeat_interleave(n_classes),
+        "absent": [names[y] for y in test.labels.repeat_interleave(n_classes)],
+        "seen": [names[c] for c in found.classes.repeat(n_targets)],
+        "pull": found.pulls.norm(dim=2).T.flatten(),
+        "kernel": found.kernel.flatten(),
+        "kernel_error": found.kernel_error.flatten(),
+        "feature_cosine": cosine.flatten(),
+        "direction": direction.flatten(),
+    })
+
+
+def targets(study: Study, spec: RunSpec) -> pd.DataFrame:
+    """One row per target: how concentrated, how common and how useful its first-order motion is.
+
+    Columns: seed, target, absent; share_kernel, share_cosine (of sum_c ||a_c||, what the TOP classes by kernel and by feature
+    cosine hold, M4) and share_chance; rank_kernel, rank_cosine (Spearman of ||a_c|| with each); margin_change (M6, *oracle*: of
+    the NCM margin, for learning rate 1), margin_gain (its real change by the whole fine-tuning), nearest_seen (largest
+    feature cosine with a seen class); lasting (cosine of the first-order motion with the whole fine-tuning's);
+    common (mean cosine with the other targets' motion, M7); head_offset (M8: absent minus seen, for learning rate 1).
+    """
+    found, split = explain(study, spec), study.split(spec)
+    own = study.fine_tuning_outputs(spec, 0)
+    start, end = (study.outputs(spec, epoch, "test").where(found.rows) for epoch in (0, spec.epochs))
+    means = [class_means(part.features, part.labels, split.num_classes) for part in (study.outputs(spec, epoch, "train") for epoch in (0, spec.epochs))]
+    sizes = found.pulls.norm(dim=2).T
+    cosine = ncm_scores(start.features, class_means(own.features, own.labels, split.num_classes))[:, found.classes]
+    unit = torch.nn.functional.normalize(found.step.double(), dim=1)
+    margins = [_margins(ncm_scores(part.features, mean), part.labels) for part, mean in zip((start, end), means)]
+    weight_step, bias_step = influence.head_step(own.features, own.logits, own.labels)
+    columns = {
+        "share_kernel": influence.concentration(sizes, found.kernel)[:, TOP - 1],
+        "share_cosine": influence.concentration(sizes, cosine)[:, TOP - 1],
+        "share_chance": torch.full((len(sizes),), min(TOP / len(found.classes), 1.0)),
+        "rank_kernel": influence.rank_correlation(sizes, found.kernel),
+        "rank_cosine": influence.rank_correlation(sizes, cosine),
+        "margin_change": influence.margin_change(start.features, found.step, start.labels, means[0]),
+        "margin_gain": margins[1] - margins[0],
+        "nearest_seen": cosine.amax(1),
+        "lasting": influence.cosines(found.step, end.features - start.features),
+        "common": ((unit @ unit.sum(0)) - 1) / (len(unit) - 1),
+        "head_offset": influence.head_offset(start.features, weight_step, bias_step, split),
+    }
+    names = study.manifest.class_names
+    front = {"seed": spec.seed, "target": start.index, "absent": [names[y] for y in start.labels]}
+    return pd.DataFrame(front | {name: value.double() for name, value in columns.items()})
+
+
+def _margins(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    own = scores.gather(1, labels[:, None])
+    return (own - scores.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True)).squeeze(1)
+
+
+def most_influential(study: Study, spec: RunSpec, target: int, most: int = 3) -> tuple[torch.Tensor, list[str]]:
+    """A target's picture, and one picture of each of the seen classes that move it most: images (1 + most, 3, H, W) and titles.
+
+    target : position among the targets. The picture shown of a class is its fine-tuning image nearest in pre-trained features.
+    """
+    found, own = explain(study, spec), study.fine_tuning_outputs(spec, 0)
+    test = study.outputs(spec, 0, "test").where(found.rows)
+    sizes = found.pulls[:, target].norm(dim=1)
+    near = torch.nn.functional.cosine_similarity(own.features, test.features[target], dim=1)
+    rows, titles = [test.index[target]], [f"{study.manifest.class_names[test.labels[target]]} (absent)"]
+    for k in sizes.argsort(descending=True)[:most]:
+        rows.append(own.index[near.masked_fill(own.labels != found.classes[k], -torch.inf).argmax()])
+        titles.append(f"{study.manifest.class_names[found.classes[k]]}, {sizes[k] / sizes.sum():.0%}")
+    return load_images(study.manifest)[torch.stack(rows)], titles
+
+
+def domain_shift(study: Study, spec: RunSpec) -> torch.Tensor | None:
+    """Mean pre-trained feature of the fine-tuning data minus that of the source images (D,), where the benchmark has those."""
+    if study.benchmark not in runs.SOURCES:
+        return None
+    images, labels = runs.SOURCES[study.benchmark]()
+    before, _ = runs.both_models(spec, study.device)
+    head = study.manifest.head
+    normalize = normalizer(head.mean, head.std, getattr(torch, spec.dtype), next(before.parameters()).device)
+    source = extract(before, images, labels, torch.arange(len(labels)), normalize)
+    return study.fine_tuning_outputs(spec, 0).features.double().mean(0) - source.features.double().mean(0)
+
+
+def over_targets(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Means over targets of `targets` of several seeds, then the mean over seeds: columns metric, seed, value, n."""
+    rows = pd.concat(tables).drop(columns=["target", "absent"]).melt("seed", var_name="metric")
+    return rows.groupby(["metric", "seed"], sort=False)["value"].agg(value="mean", n="count").reset_index()
