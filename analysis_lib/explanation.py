@@ -40,7 +40,7 @@ class Explanation:
         return self.pulls.sum(0)
 
 
-class _Prepared:
+class Prepared:
     """Images of a benchmark as the model sees them, loaded batch by batch: rows of `index` among the uint8 images."""
 
     def __init__(self, study: Study, spec: RunSpec, index: torch.Tensor, device: torch.device):
@@ -67,7 +67,7 @@ def _compute(study: Study, spec: RunSpec) -> Explanation:
     before, _ = runs.both_models(spec, study.device)
     device = next(before.parameters()).device
     rows, own = _targets(study, spec), study.fine_tuning_outputs(spec, 0)
-    tuning, targets = (_Prepared(study, spec, index, device) for index in (own.index, study.outputs(spec, 0, "test").index[rows]))
+    tuning, targets = (Prepared(study, spec, index, device) for index in (own.index, study.outputs(spec, 0, "test").index[rows]))
     classes = own.labels.unique()
     displacements = gradients.class_displacements(before, tuning, own.labels, targets)
     pulls = torch.stack([pull.cpu() for _, pull in zip(runtime.progress(classes, "seen classes"), displacements)])
@@ -91,9 +91,9 @@ def step_check(study: Study, spec: RunSpec, halvings: int = 5) -> pd.DataFrame:
     before, _ = runs.both_models(spec, study.device)
     device = next(before.parameters()).device
     own, index = study.fine_tuning_outputs(spec, 0), study.outputs(spec, 0, "test").index[_targets(study, spec)]
-    step = gradients.backbone_step(before, _Prepared(study, spec, own.index, device), own.labels)
+    step = gradients.backbone_step(before, Prepared(study, spec, own.index, device), own.labels)
     etas = [spec.lr / 2**k for k in range(halvings)]
-    return gradients.step_check(before, _Prepared(study, spec, index, device), step, etas).assign(seed=spec.seed)
+    return gradients.step_check(before, Prepared(study, spec, index, device), step, etas).assign(seed=spec.seed)
 
 
 def influences(study: Study, spec: RunSpec) -> pd.DataFrame:
@@ -141,7 +141,7 @@ def targets(study: Study, spec: RunSpec) -> pd.DataFrame:
     sizes = found.pulls.norm(dim=2).T
     cosine = ncm_scores(start.features, class_means(own.features, own.labels, split.num_classes))[:, found.classes]
     unit = torch.nn.functional.normalize(found.step.double(), dim=1)
-    margins = [_margins(ncm_scores(part.features, mean), part.labels) for part, mean in zip((start, end), means)]
+    margins = [margins(ncm_scores(part.features, mean), part.labels) for part, mean in zip((start, end), means)]
     weight_step, bias_step = influence.head_step(own.features, own.logits, own.labels)
     columns = {
         "share_kernel": influence.concentration(sizes, found.kernel)[:, TOP - 1],
@@ -161,7 +161,8 @@ def targets(study: Study, spec: RunSpec) -> pd.DataFrame:
     return pd.DataFrame(front | {name: value.double() for name, value in columns.items()})
 
 
-def _margins(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def margins(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The score (N, C) of the label minus the largest other, (N,)."""
     own = scores.gather(1, labels[:, None])
     return (own - scores.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True)).squeeze(1)
 

@@ -88,6 +88,14 @@ def run_outputs(run_id: str, epoch: int, part: str) -> Path:
     return run(run_id) / f"epoch_{epoch:03d}" / f"{part}.safetensors"
 
 
+def run_prediction(run_id: str, images: int, examples: int, probes: int) -> Path:
+    return run(run_id) / f"prediction_{images}x{examples}x{probes}.safetensors"
+
+
+def run_views(run_id: str) -> Path:
+    return run(run_id) / "views.safetensors"
+
+
 def run_explanation(run_id: str, targets: int, probes: int) -> Path:
     return run(run_id) / f"explanation_{targets}x{probes}.safetensors"
 

@@ -42,7 +42,7 @@ def open_cells(benchmark: str, profile: str, seeds: Sequence[int], device: str =
     cells = cell_specs(benchmark, profile, seeds)
     for spec in (spec for specs in cells.values() for spec in specs):
         runs.execute(spec, device)
-    return {cell: Study(manifest, tuple(specs), device) for cell, specs in cells.items()}
+    return {cell: Study(manifest, tuple(specs), profile, device) for cell, specs in cells.items()}
 
 
 def choices(cells: dict[tuple[float, int], Study]) -> pd.DataFrame:

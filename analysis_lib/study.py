@@ -27,6 +27,7 @@ class Study:
 
     manifest: Manifest
     specs: tuple[RunSpec, ...]
+    profile: str
     device: str = ""
 
     @property
@@ -59,7 +60,7 @@ def open_study(benchmark: str, profile: str, seeds: Sequence[int], device: str =
     specs = runs.plan(benchmark, profile, seeds)
     for spec in specs:
         runs.execute(spec, device)
-    return Study(load_manifest(benchmark), tuple(specs), device)
+    return Study(load_manifest(benchmark), tuple(specs), profile, device)
 
 
 def metrics_by_epoch(study: Study) -> pd.DataFrame:

@@ -106,6 +106,12 @@ def test_an_uninformative_score_gives_k_of_K(random):
     assert concentration(sizes, scores).mean(0).tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8, 1], abs=0.005)
 
 
+def test_among_equal_scores_the_first_class_comes_first(random):
+    sizes = torch.rand(5, 100, generator=random, dtype=torch.float64)
+    halves = (torch.arange(100) < 50).double().expand(5, 100)
+    assert torch.allclose(concentration(sizes, halves), sizes.cumsum(1) / sizes.sum(1, keepdim=True))
+
+
 def test_rank_correlation_agrees_with_scipy(random):
     sizes, scores = normal(random, 30, 11), normal(random, 30, 11)
     tied = torch.randint(3, (30, 11), generator=random)

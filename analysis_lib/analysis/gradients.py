@@ -150,7 +150,7 @@ def class_displacements(model: nn.Module, images: Images, labels: torch.Tensor, 
 
     images, labels : the fine-tuning set, as in `backbone_step`; targets : (N', 3, H, W). Yields (N', D) for each of the K
     classes of `labels`, ascending, so that only one is in memory: stack them for (K, N', D), add them for the whole
-    displacement. Costs N reverse and K N' forward-mode passes. Errors as in `backbone_step`. Source: ours.
+    displacement. Costs N reverse and K N' forward-mode passes. Errors as in `backbone_step`, at the first one. Source: ours.
     """
     for rows in _rows_by_class(images, labels):
         yield predicted_displacement(model, targets, backbone_step(model, images, labels, rows, batch_size), batch_size)
@@ -164,7 +164,7 @@ def class_kernel(
 
     images : (N, 3, H, W); labels : (N,) any groups, `torch.arange(N)` for single samples; targets : (N', 3, H, W);
     probes : (R, D) with R > 1 rows v ~ N(0, I), each giving <J(x')^T v, mean_i J(x_i)^T v> / D, which is unbiased. Returns
-    the mean over probes and its standard error, both (N', K) float64; columns are the classes of `labels`, ascending.
+    the mean over probes and its standard error, both (N', K) float64 on the CPU; columns are the classes of `labels`, ascending.
     Costs R (N + ceil(K / held) N') reverse passes; memory holds `held` parameter vectors. The normalised kernel is
     `influence.normalized_kernel`. Raises UserError for a model in train mode, labels or probes that do not fit.
     Source: Hutchinson's trace estimator; one pull-back for a whole class is ours.
@@ -173,22 +173,22 @@ def class_kernel(
     _check_probes(model, probes)
     draws = torch.empty(len(probes), len(targets), len(groups), dtype=torch.float64)
     size = sum(value.numel() for value in backbone.theta.values())
+    means = next(iter(backbone.theta.values())).new_empty(min(held, len(groups)), size)
     for first in range(0, len(groups), held):
         block = groups[first : first + held]
-        means = next(iter(backbone.theta.values())).new_empty(len(block), size)
         for draw, probe in zip(draws, probes):
             means.zero_()
             for mean, rows in zip(means, block):
                 for _, x in _batches(images, rows, batch_size):
                     mean.add_(backbone.pull_probe(x, probe), alpha=1 / len(rows))
             for row, x in _batches(targets, torch.arange(len(targets)), 1):
-                draw[row, first : first + held] = (means @ backbone.pull_probe(x, probe) / len(probe)).double().cpu()
+                draw[row, first : first + held] = (means[: len(block)] @ backbone.pull_probe(x, probe) / len(probe)).double().cpu()
     return _mean_and_error(draws)
 
 
 @torch.no_grad()
 def self_kernel(model: nn.Module, images: Images, probes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """k(x, x) = E ||J(x)^T v||^2 / D of each image: the mean over probes and its standard error, both (N,) float64.
+    """k(x, x) = E ||J(x)^T v||^2 / D of each image: the mean over probes and its standard error, both (N,) float64 on the CPU.
 
     images : (N, 3, H, W); probes : (R, D) as in `class_kernel`; with the same probes as there, the normalised estimate too
     stays within -1..1. Costs R N reverse passes. Errors as in `class_kernel`. Source: ours.

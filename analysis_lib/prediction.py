@@ -1,0 +1,129 @@
+"""Can one tell beforehand which absent classes will gain? Predictors from the pre-trained network, against what happened.
+
+No predictor sees a label of an absent class. They know the pre-trained head, the labelled fine-tuning data, and the
+test images as an unlabelled pool, in which an absent class is represented by the images that the pre-trained network
+scores highest for it. The outcomes use the labels (*oracle*).
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from torch.nn.functional import normalize
+
+from . import paths, runs, runtime, store
+from .analysis import gradients, influence
+from .analysis.association import spearman_over_groups
+from .analysis.ncm import class_means, ncm_scores
+from .explanation import Prepared, margins
+from .spec import RunSpec
+from .study import Study
+
+IMAGES, EXAMPLES, PROBES = 3, 3, 2  # pool images of an absent class; fine-tuning images of a seen class, and probes, for the kernel
+PREDICTORS = {
+    "head_cosine": "largest cosine of the class's head row with a seen one (baseline)",
+    "feature_cosine": "largest feature cosine of its images with a seen class mean (baseline)",
+    "confidence": "softmax among absent classes of its images (baseline)",
+    "kernel": "largest tangent-kernel similarity of its best image with a seen class",
+    "shift_agreement": "cosine of its shift from head row to features with the seen classes' mean shift",
+    "first_order": "first-order change of the margin to the other head rows, by the first step",
+}
+OUTCOMES = ("ncm_gain", "margin_gain")
+
+
+def dissimilar_seen(study: Study) -> tuple[str, ...]:
+    """As many seen classes as the study has, all from one end of the pre-trained head rows' main direction: the designed
+    negative case, in which absent classes have no near seen class. Uses no data."""
+    spec = study.specs[0]
+    rows = normalize(store.read_tensors(paths.run_head(spec.run_id, 0))["weight"].double(), dim=1)
+    axis = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)[2][0]
+    axis = axis * axis[axis.abs().argmax()].sign()
+    chosen = (rows @ axis).argsort(descending=True)[: len(study.split(spec).seen)]
+    return tuple(study.manifest.class_names[c] for c in sorted(chosen.tolist()))
+
+
+def dissimilar_study(study: Study) -> Study:
+    """The study's recipe and first seed on `dissimilar_seen`; makes the run if missing."""
+    spec = study.specs[0]
+    (other,) = runs.plan(study.benchmark, study.profile, [spec.seed], seen=dissimilar_seen(study), record_every=spec.epochs)
+    runs.execute(other, study.device)
+    return Study(study.manifest, (other,), study.profile, study.device)
+
+
+def by_class(study: Study, spec: RunSpec) -> pd.DataFrame:
+    """Predictors and outcomes of every absent class with test samples.
+
+    Columns: seed, absent (class name), one for each of `PREDICTORS`, ncm_gain (change of its NCM accuracy among all
+    classes) and margin_gain (change of its mean NCM margin), both *oracle*, and n, its test samples.
+    """
+    split, pool = study.split(spec), study.outputs(spec, 0, "test")
+    own, absent = study.fine_tuning_outputs(spec, 0), torch.tensor(split.absent)
+    rows = normalize(store.read_tensors(paths.run_head(spec.run_id, 0))["weight"].double(), dim=1)
+    best = pool.logits[:, absent].topk(IMAGES, dim=0).indices.T
+    means = class_means(own.features, own.labels, split.num_classes)
+    seen = own.labels.unique()
+    features = pool.features.double()[best]
+    shift_seen = (means[seen] - rows[seen]).mean(0)
+    shift_own = normalize(normalize(features, dim=2).mean(1), dim=1) - rows[absent]
+    dear = _dear(study, spec, best)
+    table = {
+        "head_cosine": (rows[absent] @ rows[seen].T).amax(1),
+        "feature_cosine": ncm_scores(features.flatten(0, 1), means)[:, seen].amax(1).unflatten(0, best.shape).mean(1),
+        "confidence": pool.logits.double()[:, absent].softmax(1)[best, torch.arange(len(absent))[:, None]].mean(1),
+        "kernel": dear["kernel"].amax(1),
+        "shift_agreement": influence.cosines(shift_own, shift_seen),
+        "first_order": influence.margin_change(features.flatten(0, 1), dear["step"].flatten(0, 1), absent.repeat_interleave(IMAGES), rows)
+        .unflatten(0, best.shape).mean(1),
+    }
+    table |= _outcomes(study, spec, absent)
+    frame = pd.DataFrame({name: values.double() for name, values in table.items()})
+    frame.insert(0, "seed", spec.seed)
+    frame.insert(1, "absent", [study.manifest.class_names[c] for c in absent])
+    return frame[frame["n"] > 0].astype({"n": int})
+
+
+def _dear(study: Study, spec: RunSpec, best: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What takes derivatives: `step` (U, IMAGES, D), the first-order motion of the pool images, and `kernel` (U, K), the
+    normalised kernel of each absent class's best image with each seen class; stored with the run."""
+    path = paths.run_prediction(spec.run_id, IMAGES, EXAMPLES, PROBES)
+    if not path.exists():
+        before, _ = runs.both_models(spec, study.device)
+        device = next(before.parameters()).device
+        own, pool = study.fine_tuning_outputs(spec, 0), study.outputs(spec, 0, "test")
+        step = gradients.backbone_step(before, Prepared(study, spec, own.index, device), own.labels)
+        moved = gradients.predicted_displacement(before, Prepared(study, spec, pool.index[best.flatten()], device), step)
+        some = torch.cat([(own.labels == c).nonzero().flatten()[:EXAMPLES] for c in own.labels.unique()])
+        tuning, images = (Prepared(study, spec, index, device) for index in (own.index[some], pool.index[best[:, 0]]))
+        probes = torch.randn(PROBES, moved.shape[1], generator=runtime.generator_for("probes", spec.run_id), dtype=moved.dtype)
+        kernel, _ = gradients.class_kernel(before, tuning, own.labels[some], images, probes)
+        selves = [gradients.self_kernel(before, part, probes)[0] for part in (images, tuning)]
+        scaled = influence.normalized_kernel(kernel, *selves, own.labels[some])
+        store.write_tensors(path, {"step": moved.unflatten(0, best.shape), "kernel": scaled})
+    return store.read_tensors(path)
+
+
+def _outcomes(study: Study, spec: RunSpec, absent: torch.Tensor) -> dict[str, torch.Tensor]:
+    split, found = study.split(spec), []
+    for epoch in (0, spec.epochs):
+        train, test = (study.outputs(spec, epoch, part) for part in ("train", "test"))
+        scores = ncm_scores(test.features, class_means(train.features, train.labels, split.num_classes))
+        found.append(torch.stack([(scores.argmax(1) == test.labels).double(), margins(scores, test.labels)]))
+    sizes = test.labels.bincount(minlength=split.num_classes)
+    sums = torch.zeros(2, split.num_classes, dtype=torch.float64).index_add_(1, test.labels, found[1] - found[0])
+    gains = (sums / sizes)[:, absent]
+    return dict(zip(OUTCOMES, gains)) | {"n": sizes[absent]}
+
+
+def correlations(tables: Sequence[pd.DataFrame], benchmark: str) -> pd.DataFrame:
+    """Spearman's correlation over absent classes of each predictor with each outcome, mean over seeds.
+
+    tables : `by_class` of each seed. Columns: predictor, outcome, mean, low, high (95 %, bootstrap over classes and seeds),
+    n_classes (of the smallest seed), n_seeds.
+    """
+    rows = []
+    for predictor in PREDICTORS:
+        for outcome in OUTCOMES:
+            generator = runtime.generator_for("prediction", benchmark)
+            columns = [[torch.tensor(table[name].to_numpy()) for table in tables] for name in (predictor, outcome)]
+            rows.append((predictor, outcome, *spearman_over_groups(*columns, generator), min(map(len, tables)), len(tables)))
+    return pd.DataFrame(rows, columns=["predictor", "outcome", "mean", "low", "high", "n_classes", "n_seeds"])
