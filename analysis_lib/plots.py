@@ -34,6 +34,27 @@ SERIES = {  # metric: label, colour, dash, marker
     "ncm_acc_uy": ("absent, NCM: Acc$_{U/Y}$", ABSENT, ":", "X"),
     "p_absent_s": ("seen samples", SEEN, "-", "o"),
     "p_absent_u": ("absent samples", ABSENT, "-", "s"),
+    "weight_norm_s": ("seen classes", SEEN, "-", "o"),
+    "weight_norm_u": ("absent classes", ABSENT, "-", "s"),
+    "bias_s": ("seen classes", SEEN, "-", "o"),
+    "bias_u": ("absent classes", ABSENT, "-", "s"),
+    "feature_norm_s": ("samples of seen classes", SEEN, "-", "o"),
+    "feature_norm_u": ("samples of absent classes", ABSENT, "-", "s"),
+    "gap": ("the gap", "black", "-", "D"),
+    "angle_part": ("from angles", ABSENT, "--", "s"),
+    "norm_part": ("from norms", SEEN, "--", "o"),
+    "bias_part": ("from biases", BOTH, ":", "^"),
+    "logit_true": ("true absent class", ABSENT, "-", "s"),
+    "logit_other_absent": ("best other absent class", ABSENT, "--", "v"),
+    "logit_seen": ("best seen class", SEEN, "-", "o"),
+    "motion_s_test": ("seen classes, test", SEEN, "-", "o"),
+    "motion_u_test": ("absent classes, test", ABSENT, "-", "s"),
+    "motion_s_train": ("seen classes, training images", SEEN, ":", "^"),
+    "motion_u_train": ("absent classes, training images", ABSENT, ":", "v"),
+    "test_s_class": ("seen: to own class", SEEN, "-", "o"),
+    "test_u_class": ("absent: to own class", ABSENT, "-", "s"),
+    "test_s_other_group": ("seen: to the other group", SEEN, "--", "^"),
+    "test_u_other_group": ("absent: to the other group", ABSENT, "--", "v"),
 }
 METHODS = {  # method: label, marker
     "none": ("no shift", "o"),
@@ -83,15 +104,22 @@ def draw_images(images: torch.Tensor, titles: Sequence[str], ax: Axes, columns: 
     return ax
 
 
-def draw_by_epoch(by_epoch: pd.DataFrame, metrics: Sequence[str], ax: Axes, ylabel: str = "test accuracy (%)") -> Axes:
-    """Metrics over epochs: mean over seeds with a band of one standard deviation. Epoch 0 is the pre-trained model."""
+def draw_series(by_epoch: pd.DataFrame, metrics: Sequence[str], ax: Axes, ylabel: str) -> Axes:
+    """Metrics over epochs in their own unit: mean over seeds with a band of one standard deviation. Epoch 0 is the pre-trained model."""
     for metric in metrics:
         label, colour, dash, marker = SERIES[metric]
         rows = by_epoch[by_epoch["metric"] == metric]
-        sns.lineplot(x=rows["epoch"], y=100 * rows["value"], errorbar="sd", ax=ax, label=label, color=colour, linestyle=dash, marker=marker)
+        sns.lineplot(x=rows["epoch"], y=rows["value"], errorbar="sd", ax=ax, label=label, color=colour, linestyle=dash, marker=marker)
     seeds = by_epoch["seed"].nunique()
     ax.set(xlabel=f"fine-tuning epoch (0: pre-trained); mean ± sd of {seeds} seed{'s' * (seeds > 1)}", ylabel=ylabel)
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    ax.legend(fontsize=8)
+    return ax
+
+
+def draw_by_epoch(by_epoch: pd.DataFrame, metrics: Sequence[str], ax: Axes, ylabel: str = "test accuracy (%)") -> Axes:
+    """Fractions over epochs in percent, otherwise as `draw_series`."""
+    draw_series(by_epoch.assign(value=100 * by_epoch["value"]), metrics, ax, ylabel)
     ax.set_ylim(-3, 103)
     return ax
 

@@ -15,7 +15,8 @@ from torch.nn.functional import normalize
 from .errors import unknown
 from .plots import ABSENT, BOTH, SEEN
 from .split import ClassSplit
-from .toy import Points, ToyResult, decision_grid
+from .toy import Points, ToyResult
+from .toy_study import decision_grid
 
 GROUND = {True: ("#FCE9DC", "#F3C6A4"), False: ("#E6EDF7", "#BACDE6")}  # seen or absent: tints of its classes, by turns
 HATCH = {True: "", False: "//"}

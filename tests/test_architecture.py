@@ -23,8 +23,8 @@ LAYERS = [
     {"analysis", "tables"},
     {"study", "folding"},
     {"shifts", "calibrate", "checkpoints", "plots", "notebooks", "toy"},
-    {"protocol", "intervals", "trajectories", "explanation", "posthoc", "widgets", "calibrate_inputs", "calibrate_page", "plots_toy"},
-    {"prediction", "calibrate_cli"},
+    {"protocol", "intervals", "trajectories", "explanation", "posthoc", "widgets", "calibrate_inputs", "calibrate_page", "toy_study", "plots_explanation"},
+    {"prediction", "plots_toy", "calibrate_cli"},
     {"__init__", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from analysis_lib import ClassSplit, UserError, accuracies, average_logit_gap, plots_toy, study, toy
+from analysis_lib import ClassSplit, UserError, accuracies, average_logit_gap, plots_toy, study, toy, toy_study
 from analysis_lib.analysis.estimators import ESTIMATORS
 
 QUICK = toy.ToySource(sigma=1.0, per_class=20, width=8, steps=60)
@@ -23,7 +23,7 @@ def result():
 @pytest.fixture(scope="module")
 def table():
     names = ("as designed", "absent classes go the other way")
-    return toy.toy_grid({name: toy.VARIANTS[name] for name in names}, directions=(0, 90, 180, 270), seeds=(0, 1))
+    return toy_study.toy_grid({name: toy_study.VARIANTS[name] for name in names}, directions=(0, 90, 180, 270), seeds=(0, 1))
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_configuration_gives_the_same_network_and_leaves_the_rest_alone(result
 
 def test_without_learning_nothing_changes():
     still = toy.run_toy(replace(CONFIG, lr=0.0))
-    metrics = toy.toy_metrics(still).pivot(index="metric", columns="checkpoint", values="value")
+    metrics = toy_study.toy_metrics(still).pivot(index="metric", columns="checkpoint", values="value")
     both = metrics.dropna()
     assert (both[study.PRE_TRAINED] == both[study.FINE_TUNED]).all() and len(both) > 30
     assert metrics[study.FINE_TUNED][["ncm_change", "displacement_s", "displacement_u"]].tolist() == [0, 0, 0]
@@ -105,7 +105,7 @@ def test_without_learning_nothing_changes():
 
 @torch.no_grad()
 def test_metrics_are_those_of_the_right_model_and_points(result):
-    metrics, split = toy.toy_metrics(result), ClassSplit(4, (0, 2))
+    metrics, split = toy_study.toy_metrics(result), ClassSplit(4, (0, 2))
     seen = metrics.groupby("checkpoint", sort=False).size().index.tolist()
     assert seen == [study.PRE_TRAINED, study.FINE_TUNED]
     for checkpoint, model in ((study.PRE_TRAINED, result.before), (study.FINE_TUNED, result.after)):
@@ -130,14 +130,14 @@ def test_metrics_are_those_of_the_right_model_and_points(result):
 
 @torch.no_grad()
 def test_metrics_that_compare_the_checkpoints(result):
-    metrics, split = toy.toy_metrics(result), result.config.split
+    metrics, split = toy_study.toy_metrics(result), result.config.split
     after, before = (metrics[metrics["checkpoint"] == name].set_index("metric")["value"] for name in (study.FINE_TUNED, study.PRE_TRAINED))
     start, end = (model(result.data.test.x)[0] for model in (result.before, result.after))
     absent = ~split.is_seen(result.data.test.labels)
     assert after["gamma_alg_change"] == pytest.approx(after["gamma_alg"] - before["gamma_alg"]) and before["gamma_alg_change"] == 0
     assert after["ncm_change"] == after["ncm_acc_uy"] - before["ncm_acc_uy"]
     assert after["displacement_u"] == pytest.approx((end - start)[absent].norm(dim=1).mean().item())
-    assert after["cosine_nearest"] == pytest.approx(toy.nearest_cosines(start, end, result.data.test.labels, split).mean().item())
+    assert after["cosine_nearest"] == pytest.approx(toy_study.nearest_cosines(start, end, result.data.test.labels, split).mean().item())
     assert after["gamma_alg"] != before["gamma_alg"] and "displacement_u" not in before
 
 
@@ -146,7 +146,7 @@ def test_estimates_of_gamma_do_not_see_test_or_absent_points(result):
     labels = data.test.labels[torch.randperm(len(data.test.labels), generator=torch.Generator().manual_seed(0))]
     absent = (~result.config.split.is_seen(data.train.labels))[:, None]
     spoiled = replace(data, test=toy.Points(data.test.x + 1, labels), train=toy.Points(data.train.x + 9 * absent, data.train.labels))
-    honest, other = toy.toy_metrics(result), toy.toy_metrics(replace(result, data=spoiled))
+    honest, other = toy_study.toy_metrics(result), toy_study.toy_metrics(replace(result, data=spoiled))
     for checkpoint in result.models:
         for method in ESTIMATORS:
             assert value(honest, checkpoint, f"gamma_{method}") == value(other, checkpoint, f"gamma_{method}")
@@ -156,7 +156,7 @@ def test_estimates_of_gamma_do_not_see_test_or_absent_points(result):
 def test_nearest_cosines_are_their_definition(random):
     split, labels = ClassSplit(5, (0, 2, 3)), torch.arange(5).repeat(6)
     start, end = torch.randn(2, 30, 3, generator=random, dtype=torch.float64)
-    found = toy.nearest_cosines(start, end, labels, split)
+    found = toy_study.nearest_cosines(start, end, labels, split)
     expected = []
     for i in range(30):
         if int(labels[i]) in split.absent:
@@ -166,11 +166,11 @@ def test_nearest_cosines_are_their_definition(random):
             expected.append((own @ mean / (own.norm() * mean.norm())).item())
     assert found.tolist() == pytest.approx(expected)
     moved = start + torch.tensor([1.0, 2.0, 3.0])
-    assert toy.nearest_cosines(start, moved, labels, split).tolist() == pytest.approx([1] * 12)
+    assert toy_study.nearest_cosines(start, moved, labels, split).tolist() == pytest.approx([1] * 12)
 
 
 def test_the_claims_hold_as_designed_and_fail_when_absent_classes_go_the_other_way(table):
-    changes = toy.toy_changes(table).groupby(["variant", "metric"])["change"].mean()
+    changes = toy_study.toy_changes(table).groupby(["variant", "metric"])["change"].mean()
     designed, opposite = changes["as designed"], changes["absent classes go the other way"]
     assert designed["acc_uy"] < -0.05
     assert designed["ncm_acc_uy"] > -0.02
@@ -183,13 +183,13 @@ def test_the_claims_hold_as_designed_and_fail_when_absent_classes_go_the_other_w
 def test_the_grid_holds_every_run_once(table):
     runs = table[["variant", "direction", "seed"]].drop_duplicates()
     assert len(runs) == 2 * 4 * 2 and not table.duplicated(["variant", "direction", "seed", "checkpoint", "metric"]).any()
-    one = replace(toy.VARIANTS["as designed"], direction=180, source=toy.ToySource(seed=1))
+    one = replace(toy_study.VARIANTS["as designed"], direction=180, source=toy.ToySource(seed=1))
     same = table.query("variant == 'as designed' and direction == 180 and seed == 1")[["checkpoint", "metric", "value"]]
-    assert same.reset_index(drop=True).equals(toy.toy_metrics(toy.run_toy(one)))
+    assert same.reset_index(drop=True).equals(toy_study.toy_metrics(toy.run_toy(one)))
 
 
 def test_changes_are_paired_and_keep_the_order_of_variants(table):
-    changes = toy.toy_changes(table)
+    changes = toy_study.toy_changes(table)
     assert changes["variant"].unique().tolist() == table["variant"].unique().tolist()
     assert len(changes) == 4 * 2 * 4 * 2 and changes["change"].notna().all()
     run = {"variant": "as designed", "direction": 90, "seed": 1}
@@ -203,7 +203,7 @@ def test_changes_are_paired_and_keep_the_order_of_variants(table):
 @torch.no_grad()
 @pytest.mark.parametrize("gamma", [-2.0, 0.0, 3.0])
 def test_the_decision_grid_predicts_each_place(result, gamma):
-    axis, classes = toy.decision_grid(result.after, result.config.split, gamma, extent=5, steps=21)
+    axis, classes = toy_study.decision_grid(result.after, result.config.split, gamma, extent=5, steps=21)
     assert classes.shape == (21, 21) and (axis[0], axis[-1]) == (-5, 5)
     for row, column in ((0, 20), (20, 0), (3, 11), (17, 8), (10, 15)):
         logits = result.after(torch.stack([axis[column], axis[row]])[None])[1][0] + gamma * torch.tensor([0, 1, 0, 1])
@@ -211,7 +211,7 @@ def test_the_decision_grid_predicts_each_place(result, gamma):
 
 
 def test_a_larger_gamma_only_adds_to_the_absent_regions(result):
-    grids = [toy.decision_grid(result.after, result.config.split, gamma, 5, 40)[1] % 2 == 1 for gamma in (-1e6, -1, 0, 1, 1e6)]
+    grids = [toy_study.decision_grid(result.after, result.config.split, gamma, 5, 40)[1] % 2 == 1 for gamma in (-1e6, -1, 0, 1, 1e6)]
     assert not grids[0].any() and grids[-1].all()
     assert all((small <= large).all() for small, large in itertools.pairwise(grids))
     assert 0 < grids[2].sum() < grids[2].numel()
@@ -225,7 +225,7 @@ def test_mistakes_are_one_sentence():
     with pytest.raises(UserError, match="per_class=0; give at least 1"):
         toy.ToySource(per_class=0)
     with pytest.raises(UserError, match="at least two seen classes"):
-        toy.toy_metrics(toy.run_toy(replace(CONFIG, seen=(1,))))
+        toy_study.toy_metrics(toy.run_toy(replace(CONFIG, seen=(1,))))
 
 
 def test_regions_show_all_points_and_the_grid(result, axes):
@@ -249,7 +249,7 @@ def test_arrows_go_from_the_features_before_to_those_after(result, axes):
 
 
 def test_the_grid_figure_shows_means_in_points(table, axes):
-    changes = toy.toy_changes(table)
+    changes = toy_study.toy_changes(table)
     assert plots_toy.draw_toy_grid(changes, axes) is axes
     means = {c.get_label(): c.get_offsets()[:, 0].tolist() for c in axes.collections if not c.get_label().startswith("_")}
     for metric, (label, _, _) in plots_toy.CHANGES.items():
