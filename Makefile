@@ -62,6 +62,7 @@ bench: $(READY)  ## speed, as ratios measured in one run
 	$(PY) bench/curve.py
 	$(PY) bench/throughput.py
 	$(PY) bench/bootstrap.py
+	OMP_NUM_THREADS=1 $(PY) bench/gradients.py
 
 report: $(READY)  ## print the summary of BENCHMARK
 	$(PY) -m analysis_lib report $(BENCHMARK)

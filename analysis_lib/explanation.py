@@ -4,7 +4,6 @@ Everything is measured at the pre-trained network, in eval mode, with the whole 
 augmentation, on some absent-class test samples, the *targets*. The dear part is made once and stored in the run.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -85,7 +84,7 @@ def _targets(study: Study, spec: RunSpec) -> torch.Tensor:
     return absent[order[:TARGETS]]
 
 
-def step_check(study: Study, spec: RunSpec, halvings: int = 5) -> pd.DataFrame:
+def step_check(study: Study, spec: RunSpec, halvings: int = 10) -> pd.DataFrame:
     """The predicted against the real displacement of the targets after one step (M1): `gradients.step_check` at the run's
     learning rate and its halves, with a column seed."""
     before, _ = runs.both_models(spec, study.device)
@@ -141,7 +140,7 @@ def targets(study: Study, spec: RunSpec) -> pd.DataFrame:
     sizes = found.pulls.norm(dim=2).T
     cosine = ncm_scores(start.features, class_means(own.features, own.labels, split.num_classes))[:, found.classes]
     unit = torch.nn.functional.normalize(found.step.double(), dim=1)
-    margins = [margins(ncm_scores(part.features, mean), part.labels) for part, mean in zip((start, end), means)]
+    at_ends = [margins(ncm_scores(part.features, mean), part.labels) for part, mean in zip((start, end), means)]
     weight_step, bias_step = influence.head_step(own.features, own.logits, own.labels)
     columns = {
         "share_kernel": influence.concentration(sizes, found.kernel)[:, TOP - 1],
@@ -150,7 +149,7 @@ def targets(study: Study, spec: RunSpec) -> pd.DataFrame:
         "rank_kernel": influence.rank_correlation(sizes, found.kernel),
         "rank_cosine": influence.rank_correlation(sizes, cosine),
         "margin_change": influence.margin_change(start.features, found.step, start.labels, means[0]),
-        "margin_gain": margins[1] - margins[0],
+        "margin_gain": at_ends[1] - at_ends[0],
         "nearest_seen": cosine.amax(1),
         "lasting": influence.cosines(found.step, end.features - start.features),
         "common": ((unit @ unit.sum(0)) - 1) / (len(unit) - 1),
@@ -183,6 +182,24 @@ def most_influential(study: Study, spec: RunSpec, target: int, most: int = 3) ->
     return load_images(study.manifest)[torch.stack(rows)], titles
 
 
+def plane(study: Study, spec: RunSpec, target: int, most: int = 3) -> pd.DataFrame:
+    """A target's motion and the seen classes that cause most of it, in the plane of their own main directions.
+
+    Columns: what (`target`, `first step`, `fine-tuned`, or a seen class for its mean pre-trained feature on the fine-tuning
+    data), x, y. The first step is drawn as long as the real motion: its direction is what it says.
+    """
+    found, own = explain(study, spec), study.fine_tuning_outputs(spec, 0)
+    start, end = (study.outputs(spec, epoch, "test").where(found.rows).features[target].double() for epoch in (0, spec.epochs))
+    step = found.step[target].double()
+    chosen = found.classes[found.pulls[:, target].norm(dim=1).argsort(descending=True)[:most]]
+    points = [start, start + step * (end - start).norm() / step.norm(), end, *(own.features[own.labels == c].double().mean(0) for c in chosen)]
+    centred = torch.stack(points) - torch.stack(points).mean(0)
+    axes = torch.linalg.svd(centred, full_matrices=False)[2][:2]
+    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+    names = ["target", "first step", "fine-tuned", *(study.manifest.class_names[c] for c in chosen)]
+    return pd.DataFrame({"what": names, "x": centred @ axes[0], "y": centred @ axes[1]})
+
+
 def domain_shift(study: Study, spec: RunSpec) -> torch.Tensor | None:
     """Mean pre-trained feature of the fine-tuning data minus that of the source images (D,), where the benchmark has those."""
     if study.benchmark not in runs.SOURCES:
@@ -193,9 +210,3 @@ def domain_shift(study: Study, spec: RunSpec) -> torch.Tensor | None:
     normalize = normalizer(head.mean, head.std, getattr(torch, spec.dtype), next(before.parameters()).device)
     source = extract(before, images, labels, torch.arange(len(labels)), normalize)
     return study.fine_tuning_outputs(spec, 0).features.double().mean(0) - source.features.double().mean(0)
-
-
-def over_targets(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Means over targets of `targets` of several seeds, then the mean over seeds: columns metric, seed, value, n."""
-    rows = pd.concat(tables).drop(columns=["target", "absent"]).melt("seed", var_name="metric")
-    return rows.groupby(["metric", "seed"], sort=False)["value"].agg(value="mean", n="count").reset_index()

@@ -21,7 +21,11 @@ def change(df: pd.DataFrame, before: str, after: str, column: str, by: Sequence[
     """
     wide = df.pivot(index=["seed", *by], columns=column, values=value)
     difference = (wide[after] - wide[before]).rename("change").reset_index()
-    table = over_seeds(difference, by, "change")
+    return student(over_seeds(difference, by, "change"))
+
+
+def student(table: pd.DataFrame) -> pd.DataFrame:
+    """A means table with low and high: the 95 % Student interval of each mean over seeds; NaN for a single seed."""
     half = stats.t.ppf(0.975, (table["n"] - 1).clip(lower=1)) * table["std"] / table["n"] ** 0.5
     return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 

@@ -27,7 +27,7 @@ def head_by_epoch(study: Study) -> pd.DataFrame:
     """What happens to the linear head, and to the logits of absent samples.
 
     Metrics: `weight_norm_* bias_* feature_norm_*` per group and `weight_norm_s - weight_norm_u`; `gap norm_part angle_part
-    bias_part` of the mean logit gap on absent samples; `logit_true logit_other_absent logit_seen`; against epoch 0,
+    bias_part` of the mean logit gap on absent samples, and `angle_part - norm_part`; `logit_true logit_other_absent logit_seen`; against epoch 0,
     `update_ss update_uu update_su` (mean cosines of head updates), `update_uu - update_su`, and `relation_change
     relation_cosine` among absent classes.
     """
@@ -40,6 +40,7 @@ def head_by_epoch(study: Study) -> pd.DataFrame:
             found = head.head_norms(weight, bias, split) | head.feature_norms(test.features, test.labels, split)
             found["weight_norm_s - weight_norm_u"] = found["weight_norm_s"] - found["weight_norm_u"]
             found |= head.logit_gap(weight, bias, absent, split) | motion.absent_logits(test.logits, test.labels, split)
+            found["angle_part - norm_part"] = found["angle_part"] - found["norm_part"]
             if epoch:
                 blocks = head.block_means(head.update_similarity(start, weight), split)
                 found |= {f"update_{name}": value for name, value in blocks.items()} | {"update_uu - update_su": blocks["uu"] - blocks["su"]}

@@ -25,6 +25,7 @@ LAYERS = [
     {"shifts", "calibrate", "checkpoints", "plots", "notebooks", "toy"},
     {"protocol", "intervals", "trajectories", "explanation", "posthoc", "widgets", "calibrate_inputs", "calibrate_page", "toy_study", "plots_explanation"},
     {"prediction", "plots_toy", "calibrate_cli"},
+    {"evidence"},
     {"__init__", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -20,7 +20,6 @@ from analysis_lib.analysis.gradients import (
 from analysis_lib.analysis.influence import feature_gradients, normalized_kernel
 
 # torch's own forward-mode formulas are compiled at their first use
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 
 
 def settle(model, random, dtype=torch.float64):

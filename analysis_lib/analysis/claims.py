@@ -49,6 +49,24 @@ CLAIMS = (
 )
 
 
+HEAD, TARGETS = "fine-tuned: ", "targets: "
+EXPLANATION = (
+    Claim("absent head rows move alike, not with the seen ones", HEAD + "update_uu - update_su", "above", 0, "paper, update similarity"),
+    Claim("relations among absent head rows are kept (cosine)", HEAD + "relation_cosine", "above", 0.95, "paper, abstract (a)"),
+    Claim("the logit gap on absent samples grows by angles more than by norms", FINE_TUNED + "angle_part - norm_part", "above", 0, "ours"),
+    Claim("the first head step lowers absent logits against seen ones", TARGETS + "head_offset", "below", 0, "paper, explanation"),
+    Claim("absent samples move in a common direction", TARGETS + "common", "above", 0, "paper, explanation"),
+    Claim("seen classes of higher kernel similarity move an absent sample more", TARGETS + "rank_kernel", "above", 0, "paper, explanation"),
+    Claim("seen classes of nearer features move an absent sample more", TARGETS + "rank_cosine", "above", 0, "ours"),
+    Claim("the five seen classes of highest kernel similarity pull more than their share", TARGETS + "share_kernel - share_chance", "above", 0, "ours"),
+    Claim("the first step widens the NCM margin of absent samples", TARGETS + "margin_change", "above", 0, "paper, explanation"),
+    Claim("the first step points the way of the whole fine-tuning", TARGETS + "lasting", "above", 0, "ours"),
+    Claim("feature nearness to a seen class predicts an absent class's gain in margin", "Spearman: feature_cosine", "above", 0, "ours"),
+    Claim("kernel similarity to a seen class predicts an absent class's gain in margin", "Spearman: kernel", "above", 0, "ours"),
+    Claim("the first-order margin change predicts an absent class's gain in margin", "Spearman: first_order", "above", 0, "ours"),
+)
+
+
 def verdict(low: float, high: float, side: str, bound: float) -> str:
     """`holds`, `does not hold` or `undecided` for a 95 % interval; NaN ends and no width leave it undecided. Source: ours."""
     if not low < high:
@@ -59,7 +77,7 @@ def verdict(low: float, high: float, side: str, bound: float) -> str:
     return "undecided"
 
 
-def judge(evidence: pd.DataFrame, claims: tuple[Claim, ...] = CLAIMS) -> pd.DataFrame:
+def judge(evidence: pd.DataFrame, claims: tuple[Claim, ...] = (*CLAIMS, *EXPLANATION)) -> pd.DataFrame:
     """Every claim with its difference and verdict.
 
     evidence : a row per `quantity` with columns mean, low, high, n_samples, n_seeds, interval. Returns columns claim,
