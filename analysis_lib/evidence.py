@@ -1,10 +1,8 @@
 """Everything that the claims ask for, gathered from a study: one table of differences and means with their intervals."""
 
 import pandas as pd
-import torch
 
-from . import explanation, intervals, prediction, runtime, shifts, tables, trajectories
-from .analysis.uncertainty import bootstrap_means
+from . import explanation, intervals, prediction, shifts, tables, trajectories
 from .study import Study, checkpoints_only, metrics_by_epoch
 
 COLUMNS = ["quantity", "mean", "low", "high", "n_samples", "n_seeds", "interval"]
@@ -31,12 +29,8 @@ def _last(study: Study, head: pd.DataFrame) -> pd.DataFrame:
 
 
 def _targets(study: Study) -> pd.DataFrame:
-    frame = explanation.targets(study, study.specs[0]).drop(columns=["seed", "target", "absent"])
-    frame["share_kernel - share_chance"] = frame["share_kernel"] - frame["share_chance"]
-    values = [torch.tensor(frame.to_numpy().T)]
-    names = [f"targets: {name}" for name in frame]
-    table = bootstrap_means(values, names, runtime.generator_for("bootstrap targets", study.benchmark))
-    return table.rename(columns={"metric": "quantity"}).assign(interval="bootstrap")
+    table = explanation.target_means(study, study.specs[0])
+    return table.assign(quantity="targets: " + table["metric"], interval="bootstrap")
 
 
 def _predictions(study: Study) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import torch
 from . import paths, runs, runtime, store
 from .analysis import gradients, influence
 from .analysis.ncm import class_means, ncm_scores
+from .analysis.uncertainty import bootstrap_means
 from .data.images import load_images
 from .outputs import extract, normalizer
 from .spec import RunSpec
@@ -131,7 +132,8 @@ def targets(study: Study, spec: RunSpec) -> pd.DataFrame:
     cosine hold, M4) and share_chance; rank_kernel, rank_cosine (Spearman of ||a_c|| with each); margin_change (M6, *oracle*: of
     the NCM margin, for learning rate 1), margin_gain (its real change by the whole fine-tuning), nearest_seen (largest
     feature cosine with a seen class); lasting (cosine of the first-order motion with the whole fine-tuning's);
-    common (mean cosine with the other targets' motion, M7); head_offset (M8: absent minus seen, for learning rate 1).
+    common (mean cosine with the other targets' motion, M7) and along_shift (cosine with `domain_shift`, NaN without source
+    images); head_offset (M8: absent minus seen, for learning rate 1).
     """
     found, split = explain(study, spec), study.split(spec)
     own = study.fine_tuning_outputs(spec, 0)
@@ -153,6 +155,7 @@ def targets(study: Study, spec: RunSpec) -> pd.DataFrame:
         "nearest_seen": cosine.amax(1),
         "lasting": influence.cosines(found.step, end.features - start.features),
         "common": ((unit @ unit.sum(0)) - 1) / (len(unit) - 1),
+        "along_shift": influence.cosines(found.step, domain_shift(study, spec)),
         "head_offset": influence.head_offset(start.features, weight_step, bias_step, split),
     }
     names = study.manifest.class_names
@@ -200,13 +203,25 @@ def plane(study: Study, spec: RunSpec, target: int, most: int = 3) -> pd.DataFra
     return pd.DataFrame({"what": names, "x": centred @ axes[0], "y": centred @ axes[1]})
 
 
-def domain_shift(study: Study, spec: RunSpec) -> torch.Tensor | None:
-    """Mean pre-trained feature of the fine-tuning data minus that of the source images (D,), where the benchmark has those."""
+def domain_shift(study: Study, spec: RunSpec) -> torch.Tensor:
+    """Mean pre-trained feature of the fine-tuning data minus that of the source images (D,); NaN where a benchmark has none of those."""
+    tuned = study.fine_tuning_outputs(spec, 0).features.double().mean(0)
     if study.benchmark not in runs.SOURCES:
-        return None
+        return torch.full_like(tuned, torch.nan)
     images, labels = runs.SOURCES[study.benchmark]()
     before, _ = runs.both_models(spec, study.device)
     head = study.manifest.head
     normalize = normalizer(head.mean, head.std, getattr(torch, spec.dtype), next(before.parameters()).device)
     source = extract(before, images, labels, torch.arange(len(labels)), normalize)
-    return study.fine_tuning_outputs(spec, 0).features.double().mean(0) - source.features.double().mean(0)
+    return tuned - source.features.double().mean(0)
+
+
+def target_means(study: Study, spec: RunSpec) -> pd.DataFrame:
+    """The means of `targets` over targets with 95 % bootstrap intervals: columns metric, mean, low, high, n_samples, n_seeds.
+
+    Also `share_kernel - share_chance`. What no target has is left out.
+    """
+    frame = targets(study, spec).drop(columns=["seed", "target", "absent"]).dropna(axis="columns", how="all")
+    frame["share_kernel - share_chance"] = frame["share_kernel"] - frame["share_chance"]
+    generator = runtime.generator_for("bootstrap targets", study.benchmark)
+    return bootstrap_means([torch.tensor(frame.to_numpy().T)], list(frame), generator)

@@ -178,7 +178,7 @@ def draw_thieves(thieves: pd.DataFrame, ax: Axes, most: int = 12) -> Axes:
 
 
 def draw_intervals(table: pd.DataFrame, ax: Axes, xlabel: str) -> Axes:
-    """One row per `label` with its mean and 95 % interval in percent; columns label, mean, low, high, and n_samples, n_seeds for the axis."""
+    """One row per `label` with its mean and 95 % interval, fractions as points; columns label, mean, low, high, and n_samples, n_seeds for the axis."""
     places = np.arange(len(table))[::-1]
     mean, ends = 100 * table["mean"].to_numpy(float), 100 * table[["low", "high"]].to_numpy(float)
     ax.axvline(0, color="black", linewidth=0.8)

@@ -6,6 +6,7 @@ scores highest for it. The outcomes use the labels (*oracle*).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -17,7 +18,7 @@ from .analysis.association import spearman_over_groups
 from .analysis.ncm import class_means, ncm_scores
 from .explanation import Prepared, margins
 from .spec import RunSpec
-from .study import Study
+from .study import FINE_TUNED, PRE_TRAINED, Study, checkpoints_only, metrics_by_epoch
 
 IMAGES, EXAMPLES, PROBES = 3, 3, 2  # pool images of an absent class; fine-tuning images of a seen class, and probes, for the kernel
 PREDICTORS = {
@@ -127,3 +128,30 @@ def correlations(tables: Sequence[pd.DataFrame], benchmark: str) -> pd.DataFrame
             columns = [[torch.tensor(table[name].to_numpy()) for table in tables] for name in (predictor, outcome)]
             rows.append((predictor, outcome, *spearman_over_groups(*columns, generator), min(map(len, tables)), len(tables)))
     return pd.DataFrame(rows, columns=["predictor", "outcome", "mean", "low", "high", "n_classes", "n_seeds"])
+
+
+def compare_splits(study: Study, other: Study) -> pd.DataFrame:
+    """The random seen classes against the designed ones, on the same seed: columns seen, metric, before, after, change.
+
+    Metrics: `head_cosine`, the mean over absent classes of the nearest seen head row (before only), and acc_uy, acc_uu,
+    ncm_acc_uy (*oracle*) and ausuc of the test samples.
+    """
+    rows = []
+    for seen, one in (("random", replace(study, specs=study.specs[:1])), ("dissimilar", other)):
+        wide = checkpoints_only(one, metrics_by_epoch(one)).pivot(index="metric", columns="checkpoint", values="value")
+        rows.append((seen, "head_cosine", by_class(one, one.specs[0])["head_cosine"].mean(), float("nan")))
+        rows += [(seen, metric, *wide.loc[metric, [PRE_TRAINED, FINE_TUNED]]) for metric in ("acc_uy", "acc_uu", "ncm_acc_uy", "ausuc")]
+    frame = pd.DataFrame(rows, columns=["seen", "metric", "before", "after"])
+    return frame.assign(change=frame["after"] - frame["before"])
+
+
+def both_splits(random: Sequence[pd.DataFrame], dissimilar: Sequence[pd.DataFrame], benchmark: str) -> pd.DataFrame:
+    """`correlations` of the random and of the designed seen classes, told apart by a column split."""
+    return pd.concat([correlations(tables, benchmark).assign(split=split) for split, tables in (("random", random), ("dissimilar", dissimilar))],
+                     ignore_index=True)
+
+
+def tidy(random: Sequence[pd.DataFrame], dissimilar: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """`by_class` of both kinds of seen classes in one table: columns split, seed, absent, n, quantity, value."""
+    frames = [table.assign(split=split) for split, tables in (("random", random), ("dissimilar", dissimilar)) for table in tables]
+    return pd.concat(frames).melt(["split", "seed", "absent", "n"], var_name="quantity", ignore_index=True)

@@ -40,6 +40,10 @@ class Study:
     def checkpoints(self, spec: RunSpec) -> dict[str, int]:
         return {PRE_TRAINED: 0, FINE_TUNED: spec.epochs}
 
+    def epochs(self, spec: RunSpec) -> list[int]:
+        """The epochs whose Outputs are stored."""
+        return [epoch for epoch in range(spec.epochs + 1) if epoch % spec.record_every == 0 or epoch == spec.epochs]
+
     def outputs(self, spec: RunSpec, epoch: int, part: str) -> Outputs:
         """Outputs on `train` or `test` (all classes) after an epoch; epoch 0 is the pre-trained model."""
         return load_outputs(paths.run_outputs(spec.run_id, epoch, part))
@@ -73,7 +77,7 @@ def metrics_by_epoch(study: Study) -> pd.DataFrame:
     rows = []
     for spec in study.specs:
         split = study.split(spec)
-        for epoch in range(spec.epochs + 1):
+        for epoch in study.epochs(spec):
             test, train = study.outputs(spec, epoch, "test"), study.outputs(spec, epoch, "train")
             fine_tuning = train.where(split.is_seen(train.labels))
             means = class_means(train.features, train.labels, split.num_classes)

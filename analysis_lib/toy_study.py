@@ -20,6 +20,8 @@ from .analysis.ncm import class_means, ncm_scores
 from .split import ClassSplit
 from .toy import DISSIMILAR, FINE_TUNED, PRE_TRAINED, ToyConfig, ToyData, ToyNet, ToyResult, run_toy
 
+SHOWN = ["acc_sy", "acc_uy", "acc_uu", "ncm_acc_uy", "p_absent_u", "ausuc", "gamma_alg", "alg_acc_uy", "gamma_stand_in", "stand_in_acc_uy",
+         "gamma_star", "star_acc_sy", "star_acc_uy", "displacement_u", "cosine_nearest"]  # of all metrics, the ones for a first look
 VARIANTS = {  # one thing changed at a time
     "as designed": ToyConfig(),
     "dissimilar classes": ToyConfig(seen=DISSIMILAR),
@@ -122,3 +124,10 @@ def decision_grid(model: ToyNet, split: ClassSplit, gamma: float, extent: float,
     axis = torch.linspace(-extent, extent, steps, dtype=torch.float64)
     plane = torch.cartesian_prod(axis, axis).flip(1)
     return axis, shift_logits(model(plane)[1], split, gamma).argmax(1).reshape(steps, steps)
+
+
+def side_by_side(measured: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """`toy_metrics` of several runs: a column metric, and one for each run and checkpoint, `<run>, <checkpoint>`."""
+    columns = {f"{run}, {checkpoint}": rows.set_index("metric")["value"] for run, table in measured.items()
+               for checkpoint, rows in table.groupby("checkpoint", sort=False)}
+    return pd.DataFrame(columns).rename_axis("metric").reset_index()

@@ -34,7 +34,7 @@ def head_by_epoch(study: Study) -> pd.DataFrame:
     rows = []
     for spec in study.specs:
         split, start = study.split(spec), _head(spec, 0)[0]
-        for epoch in range(spec.epochs + 1):
+        for epoch in study.epochs(spec):
             (weight, bias), test = _head(spec, epoch), study.outputs(spec, epoch, "test")
             absent = test.features[~split.is_seen(test.labels)]
             found = head.head_norms(weight, bias, split) | head.feature_norms(test.features, test.labels, split)
@@ -49,17 +49,22 @@ def head_by_epoch(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def update_similarity(spec: RunSpec) -> torch.Tensor:
+    """Cosines (C, C) between the head rows' changes over the whole fine-tuning of a run."""
+    return head.update_similarity(_head(spec, 0)[0], _head(spec, spec.epochs)[0])
+
+
 def features_by_epoch(study: Study) -> pd.DataFrame:
     """How the features move and spread.
 
     Metrics: `displacement_s displacement_u cosine_class cosine_s cosine_u cosine_su` and `cka` against epoch 0;
-    `motion_*_train` and `motion_*_test`, of class means since the epoch before; the 16 of `motion.dispersion` as
+    `motion_*_train` and `motion_*_test`, of class means since the epoch stored before; the 16 of `motion.dispersion` as
     `<part>_<group>_<to>`.
     """
     rows = []
     for spec in study.specs:
         split, first, last_means = study.split(spec), study.outputs(spec, 0, "test"), None
-        for epoch in range(spec.epochs + 1):
+        for epoch in study.epochs(spec):
             train, test = (study.outputs(spec, epoch, part) for part in ("train", "test"))
             spread = motion.dispersion(train.features, train.labels, test.features, test.labels, split)
             found = {f"{part}_{group}_{to}": distance for part, group, to, distance in spread.itertuples(index=False)}
