@@ -85,14 +85,15 @@ def _targets(study: Study, spec: RunSpec) -> torch.Tensor:
     return absent[order[:TARGETS]]
 
 
-def step_check(study: Study, spec: RunSpec, halvings: int = 10) -> pd.DataFrame:
-    """The predicted against the real displacement of the targets after one step (M1): `gradients.step_check` at the run's
-    learning rate and its halves, with a column seed."""
+def step_check(study: Study, spec: RunSpec, steps: int = 8) -> pd.DataFrame:
+    """The predicted against the real displacement of the absent test samples after one step (M1): `gradients.step_check` at
+    the run's learning rate, a quarter of it, and so on, with a column seed."""
     before, _ = runs.both_models(spec, study.device)
     device = next(before.parameters()).device
-    own, index = study.fine_tuning_outputs(spec, 0), study.outputs(spec, 0, "test").index[_targets(study, spec)]
+    own, test = study.fine_tuning_outputs(spec, 0), study.outputs(spec, 0, "test")
+    index = test.index[~study.split(spec).is_seen(test.labels)]
     step = gradients.backbone_step(before, Prepared(study, spec, own.index, device), own.labels)
-    etas = [spec.lr / 2**k for k in range(halvings)]
+    etas = [spec.lr / 4**k for k in range(steps)]
     return gradients.step_check(before, Prepared(study, spec, index, device), step, etas).assign(seed=spec.seed)
 
 

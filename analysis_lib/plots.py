@@ -111,7 +111,7 @@ def draw_series(by_epoch: pd.DataFrame, metrics: Sequence[str], ax: Axes, ylabel
         rows = by_epoch[by_epoch["metric"] == metric]
         sns.lineplot(x=rows["epoch"], y=rows["value"], errorbar="sd", ax=ax, label=label, color=colour, linestyle=dash, marker=marker)
     seeds = by_epoch["seed"].nunique()
-    ax.set(xlabel=f"fine-tuning epoch (0: pre-trained); mean ± sd of {seeds} seed{'s' * (seeds > 1)}", ylabel=ylabel)
+    ax.set(xlabel=f"fine-tuning epoch (0: pre-trained)\nmean ± sd of {seeds} seed{'s' * (seeds > 1)}", ylabel=ylabel)
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     ax.legend(fontsize=8)
     return ax

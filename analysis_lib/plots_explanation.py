@@ -50,9 +50,9 @@ def draw_step_check(checks: pd.DataFrame, ax: Axes) -> Axes:
     for (_, rows), marker in zip(checks.groupby("seed"), "osD^v"):
         ax.loglog(rows["eta"], rows["relative_error"], color=ABSENT, marker=marker, label=f"relative error, seed {rows['seed'].iloc[0]}")
         ax.loglog(rows["eta"], 1 - rows["cosine"], color=SEEN, marker=marker, linestyle="--", label=f"1 - cosine, seed {rows['seed'].iloc[0]}")
-    last = checks[checks["eta"] == checks["eta"].min()].iloc[0]
+    middle = checks.sort_values("eta").iloc[len(checks) // 2]
     etas = np.array([checks["eta"].min(), checks["eta"].max()])
-    ax.loglog(etas, last["relative_error"] * etas / etas[0], color=BOTH, linestyle=":", label="slope 1")
+    ax.loglog(etas, middle["relative_error"] * etas / middle["eta"], color=BOTH, linestyle=":", label="slope 1")
     ax.legend(fontsize=7)
     ax.set(xlabel="learning rate of the single step", ylabel="predicted against real displacement")
     return ax
@@ -84,6 +84,7 @@ def draw_motion(plane: pd.DataFrame, ax: Axes) -> Axes:
     """One target in a plane of feature space: where it was, where the first step and the whole fine-tuning take it, and the seen classes
     that pull it. Columns what (`target`, `first step`, `fine-tuned` or a seen class's name), x, y."""
     at = plane.set_index("what")[["x", "y"]]
+    ax.update_datalim(at.to_numpy())  # arrows alone do not widen the axes
     start = at.loc["target"]
     for what, colour, dash in (("first step", SEEN, "--"), ("fine-tuned", ABSENT, "-")):
         ax.annotate("", at.loc[what], start, arrowprops={"arrowstyle": "->", "color": colour, "linestyle": dash, "linewidth": 1.6})
@@ -110,6 +111,6 @@ def draw_correlations(table: pd.DataFrame, ax: Axes) -> Axes:
         ax.plot(rows["mean"], places, color=colour, marker=marker, linestyle="none", label=f"{split} seen classes, n = {rows['n_seeds'].iloc[0]}")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(np.arange(len(names))[::-1], [name.replace("_", " ") for name in names])
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=2)
     ax.set(xlabel="Spearman correlation over absent classes, 95 % interval", xlim=(-1.05, 1.05))
     return ax

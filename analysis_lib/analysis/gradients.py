@@ -133,15 +133,18 @@ def _check_step(backbone: _Backbone, step: Step) -> None:
 def step_check(model: nn.Module, targets: Images, step: Step, etas: Sequence[float], batch_size: int = 64) -> pd.DataFrame:
     """How far the first-order picture reaches: the predicted against the actual displacement, at each learning rate.
 
-    Columns: eta; cosine of the two displacements of all targets, flattened; relative_error, the norm of their difference
-    over the norm of the actual one, NaN where nothing moves. The error falls linearly with eta for a smooth network; with
-    ReLU so on average, and exactly once no unit changes side. Arguments and errors as in `predicted_displacement`. Source: ours.
+    Columns: eta; cosine, of the two displacements of all targets, flattened; relative_error, the mean over targets of the
+    norm of the difference over the norm of the actual one, NaN where a target does not move. It falls linearly with eta for a
+    smooth network. A ReLU that changes side makes a target's error jump, and ever fewer targets meet one: their mean
+    still falls linearly, the norm over all targets only with the square root of eta. Arguments and errors as in
+    `predicted_displacement`. Source: ours.
     """
     slope, table = predicted_displacement(model, targets, step, batch_size).double(), []
     for eta in etas:
         actual, predicted = actual_displacement(model, targets, step, eta, batch_size).double(), eta * slope
         cosine = (actual * predicted).sum() / (actual.norm() * predicted.norm())
-        table.append({"eta": eta, "cosine": cosine.item(), "relative_error": ((actual - predicted).norm() / actual.norm()).item()})
+        error = (actual - predicted).norm(dim=1) / actual.norm(dim=1)
+        table.append({"eta": eta, "cosine": cosine.item(), "relative_error": error.mean().item()})
     return pd.DataFrame(table)
 
 
