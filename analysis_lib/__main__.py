@@ -5,13 +5,11 @@ import sys
 from pathlib import Path
 
 from . import calibrate_cli, notebooks, paths, protocol, runs, store, study
-from .data import digits, emoji
+from .data.embedded import EMBEDDED
 from .data.images import load_images
 from .data.manifest import load_manifest
 from .errors import UserError, unknown
 from .spec import grid
-
-MANIFESTS = {"digits": digits.make_manifest, "emoji": emoji.make_manifest}
 
 
 def data(arguments: argparse.Namespace) -> None:
@@ -48,9 +46,9 @@ def report(arguments: argparse.Namespace) -> None:
 
 
 def manifest(arguments: argparse.Namespace) -> None:
-    if arguments.benchmark not in MANIFESTS:
-        raise unknown("benchmark with a manifest made here", arguments.benchmark, MANIFESTS)
-    MANIFESTS[arguments.benchmark]()
+    if arguments.benchmark not in EMBEDDED:
+        raise unknown("benchmark with a manifest made here", arguments.benchmark, EMBEDDED)
+    EMBEDDED[arguments.benchmark].make_manifest()
     data(arguments)
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from . import runtime
-from .analysis.accuracy import accuracies, best_in
+from .analysis.accuracy import accuracies
 from .analysis.calibration import seen_absent_curve, shift_logits
+from .analysis.decomposition import thieves
 from .analysis.estimators import Evidence, estimate_gamma, resolve
 from .errors import UserError
 from .folding import fold_gamma, logits_of
@@ -141,13 +142,10 @@ def _placed(images: torch.Tensor, model: nn.Module) -> torch.Tensor:
 
 def _thieves(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma: float) -> list[dict]:
     """Which seen class takes samples of which absent class; most taken before calibration first."""
-    absent = ~split.is_seen(labels)
-    taker = best_in(logits, split.seen)[1]
+    total = labels.bincount(minlength=split.num_classes).tolist()
     rows: dict[tuple[int, int], dict] = {}
     for when, z in (("before", logits), ("after", shift_logits(logits, split, gamma))):
-        lost = absent & split.is_seen(z.argmax(1))
-        pairs, counts = torch.stack([labels[lost], taker[lost]], 1).unique(dim=0, return_counts=True)
-        for (own, other), count in zip(pairs.tolist(), counts.tolist()):
-            row = rows.setdefault((own, other), {"absent": own, "seen": other, "before": 0, "after": 0, "of": int((labels == own).sum())})
-            row[when] = count
+        for absent, seen, taken in thieves(z, labels, split).tolist():
+            row = rows.setdefault((absent, seen), {"absent": absent, "seen": seen, "before": 0, "after": 0, "of": total[absent]})
+            row[when] = taken
     return sorted(rows.values(), key=lambda row: (-row["before"], -row["after"], row["absent"], row["seen"]))

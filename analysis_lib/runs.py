@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import torch
 
 from . import models, paths, runtime, store
-from .data import digits
+from .data.embedded import EMBEDDED
 from .data.images import load_images
 from .data.manifest import Manifest, load_manifest
 from .errors import UserError, unknown
@@ -16,7 +16,7 @@ from .spec import PRETRAINING, RunSpec, recipe
 from .split import ClassSplit
 from .training import augment, train
 
-SOURCES = {"digits": digits.source_images}  # benchmarks whose starting network is trained here
+SOURCES = {name: benchmark.source_images for name, benchmark in EMBEDDED.items() if benchmark.source_images}
 FOLDS = 3  # of pseudo cross-validation, as in the paper
 
 

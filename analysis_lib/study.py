@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from . import paths, runs
-from .analysis.accuracy import accuracies, best_in
+from .analysis import decomposition
+from .analysis.accuracy import accuracies
 from .analysis.calibration import SeenAbsentCurve, average_logit_gap, seen_absent_curve
-from .analysis.decomposition import softmax_decomposition
 from .analysis.ncm import class_means, ncm_scores
 from .data.manifest import Manifest, load_manifest
 from .outputs import Outputs, load_outputs
@@ -87,7 +87,7 @@ def metrics_by_epoch(study: Study) -> pd.DataFrame:
             by_group = accuracies(test.logits, test.labels, split) | {f"ncm_{key}": value for key, value in probe.items()}
             measured = (
                 [(metric, value, n[metric[-2]]) for metric, value in by_group.items()]
-                + [(metric, value, n[metric[-1]]) for metric, value in softmax_decomposition(test.logits, test.labels, split).summary().items()]
+                + [(metric, value, n[metric[-1]]) for metric, value in decomposition.softmax_decomposition(test.logits, test.labels, split).summary().items()]
                 + [("ausuc", seen_absent_curve(test.logits, test.labels, split).ausuc, n["y"])]
                 + [("alg", average_logit_gap(fine_tuning.logits, fine_tuning.labels, split), len(fine_tuning.labels))]
             )
@@ -107,14 +107,10 @@ def thieves(study: Study) -> pd.DataFrame:
 
     A row counts test samples of one absent class that are predicted as one seen class, `of` all of that absent class.
     """
-    rows = []
+    names, rows = study.manifest.class_names, []
     for spec in study.specs:
-        split = study.split(spec)
         test = study.outputs(spec, spec.epochs, "test")
-        lost = ~split.is_seen(test.labels) & split.is_seen(test.logits.argmax(1))
-        frame = pd.DataFrame({"absent": test.labels[lost], "seen": best_in(test.logits, split.seen)[1][lost]})
-        counts = frame.value_counts().rename("taken").reset_index()
-        total = test.labels.bincount(minlength=split.num_classes).numpy()
-        names = dict(enumerate(study.manifest.class_names))
-        rows.append(counts.assign(seed=spec.seed, of=total[counts["absent"]], absent=counts["absent"].map(names), seen=counts["seen"].map(names)))
-    return pd.concat(rows, ignore_index=True)[["seed", "absent", "seen", "taken", "of"]]
+        total = test.labels.bincount(minlength=len(names)).tolist()
+        rows += [(spec.seed, names[absent], names[seen], taken, total[absent])
+                 for absent, seen, taken in decomposition.thieves(test.logits, test.labels, study.split(spec)).tolist()]
+    return pd.DataFrame(rows, columns=["seed", "absent", "seen", "taken", "of"])

@@ -73,3 +73,15 @@ def group_confusion(logits: torch.Tensor, labels: torch.Tensor, split: ClassSpli
     true, predicted = split.is_seen(labels), split.is_seen(logits.argmax(1))
     to_seen = torch.stack([predicted[true].double().mean(), predicted[~true].double().mean()])
     return torch.stack([to_seen, 1 - to_seen], 1)
+
+
+def thieves(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> torch.Tensor:
+    """Who takes the absent samples: (K, 3) int64 rows of absent class, seen class predicted for it, samples taken; ascending.
+
+    logits : (N, C); labels : (N,) int64. Raises UserError for shapes or labels that do not fit. Source: ours.
+    """
+    check_scores(logits, labels, split)
+    predicted = logits.argmax(1)
+    lost = ~split.is_seen(labels) & split.is_seen(predicted)
+    pairs, counts = torch.stack([labels[lost], predicted[lost]], 1).unique(dim=0, return_counts=True)
+    return torch.cat([pairs, counts[:, None]], 1)

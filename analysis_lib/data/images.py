@@ -12,7 +12,7 @@ from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
 from .. import paths, runtime, store
 from ..errors import UserError, unknown
-from . import digits, emoji
+from .embedded import EMBEDDED
 from .manifest import Manifest
 
 
@@ -52,4 +52,4 @@ def decode_folder(manifest: Manifest) -> torch.Tensor:
     return images
 
 
-BUILDERS = {"digits": digits.build_images, "emoji": emoji.build_images, "folder": decode_folder}
+BUILDERS = {"folder": decode_folder} | {name: benchmark.build_images for name, benchmark in EMBEDDED.items()}
