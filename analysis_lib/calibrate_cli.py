@@ -106,7 +106,7 @@ def _outputs(arguments: argparse.Namespace, ready: bool) -> dict[str, Path]:
 
 def _plan(arguments: argparse.Namespace, inputs: Inputs) -> str:
     """One line that says how the inputs were understood."""
-    naming = ("names from " + (paths.shown(arguments.classes) if arguments.classes else "the class folders")) if inputs.names else "given as ids"
+    naming = ("names from " + (paths.shown(arguments.classes) if arguments.classes else "the data")) if inputs.names else "given as ids"
     what = f"{inputs.about['samples']} samples of {paths.shown(arguments.data)}"
     if inputs.model is not None:
         height, width = inputs.about["images"]["input_size"][1:]

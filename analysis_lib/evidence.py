@@ -30,7 +30,8 @@ def _last(study: Study, head: pd.DataFrame) -> pd.DataFrame:
 
 def _targets(study: Study) -> pd.DataFrame:
     table = explanation.target_means(study, study.specs[0])
-    return table.assign(quantity="targets: " + table["metric"], interval="bootstrap")
+    interval = table["metric"].map({"common": "jackknife"}).fillna("bootstrap")
+    return table.assign(quantity="targets: " + table["metric"], interval=interval)
 
 
 def _predictions(study: Study) -> pd.DataFrame:

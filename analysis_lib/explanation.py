@@ -11,10 +11,10 @@ import torch
 
 from . import paths, runs, runtime, store
 from .analysis import gradients, influence
-from .analysis.ncm import class_means, ncm_scores
+from .analysis.ncm import class_means, ncm_margins, ncm_scores
 from .analysis.uncertainty import bootstrap_means
 from .data.images import load_images
-from .outputs import extract, normalizer
+from .outputs import extract
 from .spec import RunSpec
 from .study import Study
 
@@ -40,34 +40,17 @@ class Explanation:
         return self.pulls.sum(0)
 
 
-class Prepared:
-    """Images of a benchmark as the model sees them, loaded batch by batch: rows of `index` among the uint8 images."""
-
-    def __init__(self, study: Study, spec: RunSpec, index: torch.Tensor, device: torch.device):
-        head = study.manifest.head
-        self.images, self.index = load_images(study.manifest), index
-        self.normalize = normalizer(head.mean, head.std, getattr(torch, spec.dtype), device)
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, rows: torch.Tensor) -> torch.Tensor:
-        return self.normalize(self.images[self.index[rows]])
-
-
 def explain(study: Study, spec: RunSpec) -> Explanation:
     """The explanation of a run; computed on the first call and stored."""
     path = paths.run_explanation(spec.run_id, TARGETS, PROBES)
-    if not path.exists():
-        store.write_tensors(path, vars(_compute(study, spec)))
-    return Explanation(**store.read_tensors(path))
+    return Explanation(**store.kept(path, lambda: vars(_compute(study, spec))))
 
 
 def _compute(study: Study, spec: RunSpec) -> Explanation:
     before, _ = runs.both_models(spec, study.device)
     device = next(before.parameters()).device
     rows, own = _targets(study, spec), study.fine_tuning_outputs(spec, 0)
-    tuning, targets = (Prepared(study, spec, index, device) for index in (own.index, study.outputs(spec, 0, "test").index[rows]))
+    tuning, targets = (study.prepared(spec, index, device) for index in (own.index, study.outputs(spec, 0, "test").index[rows]))
     classes = own.labels.unique()
     displacements = gradients.class_displacements(before, tuning, own.labels, targets)
     pulls = torch.stack([pull.cpu() for _, pull in zip(runtime.progress(classes, "seen classes"), displacements)])
@@ -92,9 +75,9 @@ def step_check(study: Study, spec: RunSpec, steps: int = 8) -> pd.DataFrame:
     device = next(before.parameters()).device
     own, test = study.fine_tuning_outputs(spec, 0), study.outputs(spec, 0, "test")
     index = test.index[~study.split(spec).is_seen(test.labels)]
-    step = gradients.backbone_step(before, Prepared(study, spec, own.index, device), own.labels)
+    step = gradients.backbone_step(before, study.prepared(spec, own.index, device), own.labels)
     etas = [spec.lr / 4**k for k in range(steps)]
-    return gradients.step_check(before, Prepared(study, spec, index, device), step, etas).assign(seed=spec.seed)
+    return gradients.step_check(before, study.prepared(spec, index, device), step, etas).assign(seed=spec.seed)
 
 
 def influences(study: Study, spec: RunSpec) -> pd.DataFrame:
@@ -107,7 +90,7 @@ def influences(study: Study, spec: RunSpec) -> pd.DataFrame:
     found, own = explain(study, spec), study.fine_tuning_outputs(spec, 0)
     test = study.outputs(spec, 0, "test").where(found.rows)
     cosine = ncm_scores(test.features, class_means(own.features, own.labels, study.split(spec).num_classes))[:, found.classes]
-    weight = store.read_tensors(paths.run_head(spec.run_id, 0))["weight"]
+    weight, _ = study.head(spec, 0)
     slopes = influence.feature_gradients(own.logits, own.labels, weight)
     mean_slopes = torch.stack([slopes[own.labels == c].mean(0) for c in found.classes])
     direction = influence.cosines(found.pulls, -mean_slopes[:, None]).T
@@ -130,7 +113,8 @@ def targets(study: Study, spec: RunSpec) -> pd.DataFrame:
     """One row per target: how concentrated, how common and how useful its first-order motion is.
 
     Columns: seed, target, absent; share_kernel, share_cosine (of sum_c ||a_c||, what the TOP classes by kernel and by feature
-    cosine hold, M4) and share_chance; rank_kernel, rank_cosine (Spearman of ||a_c|| with each); margin_change (M6, *oracle*: of
+    cosine hold, M4) and share_chance; rank_kernel, rank_cosine (Spearman over seen classes of ||a_c|| with each, all three
+    relative to the class's mean over targets, because large and badly fitted classes pull everything); margin_change (M6, *oracle*: of
     the NCM margin, for learning rate 1), margin_gain (its real change by the whole fine-tuning), nearest_seen (largest
     feature cosine with a seen class); lasting (cosine of the first-order motion with the whole fine-tuning's);
     common (mean cosine with the other targets' motion, M7) and along_shift (cosine with `domain_shift`, NaN without source
@@ -143,14 +127,14 @@ def targets(study: Study, spec: RunSpec) -> pd.DataFrame:
     sizes = found.pulls.norm(dim=2).T
     cosine = ncm_scores(start.features, class_means(own.features, own.labels, split.num_classes))[:, found.classes]
     unit = torch.nn.functional.normalize(found.step.double(), dim=1)
-    at_ends = [margins(ncm_scores(part.features, mean), part.labels) for part, mean in zip((start, end), means)]
+    at_ends = [ncm_margins(ncm_scores(part.features, mean), part.labels) for part, mean in zip((start, end), means)]
     weight_step, bias_step = influence.head_step(own.features, own.logits, own.labels)
     columns = {
         "share_kernel": influence.concentration(sizes, found.kernel)[:, TOP - 1],
         "share_cosine": influence.concentration(sizes, cosine)[:, TOP - 1],
         "share_chance": torch.full((len(sizes),), min(TOP / len(found.classes), 1.0)),
-        "rank_kernel": influence.rank_correlation(sizes, found.kernel),
-        "rank_cosine": influence.rank_correlation(sizes, cosine),
+        "rank_kernel": influence.rank_correlation(sizes / sizes.mean(0), found.kernel - found.kernel.mean(0)),
+        "rank_cosine": influence.rank_correlation(sizes / sizes.mean(0), cosine - cosine.mean(0)),
         "margin_change": influence.margin_change(start.features, found.step, start.labels, means[0]),
         "margin_gain": at_ends[1] - at_ends[0],
         "nearest_seen": cosine.amax(1),
@@ -162,12 +146,6 @@ def targets(study: Study, spec: RunSpec) -> pd.DataFrame:
     names = study.manifest.class_names
     front = {"seed": spec.seed, "target": start.index, "absent": [names[y] for y in start.labels]}
     return pd.DataFrame(front | {name: value.double() for name, value in columns.items()})
-
-
-def margins(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The score (N, C) of the label minus the largest other, (N,)."""
-    own = scores.gather(1, labels[:, None])
-    return (own - scores.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True)).squeeze(1)
 
 
 def most_influential(study: Study, spec: RunSpec, target: int, most: int = 3) -> tuple[torch.Tensor, list[str]]:
@@ -211,18 +189,23 @@ def domain_shift(study: Study, spec: RunSpec) -> torch.Tensor:
         return torch.full_like(tuned, torch.nan)
     images, labels = runs.SOURCES[study.benchmark]()
     before, _ = runs.both_models(spec, study.device)
-    head = study.manifest.head
-    normalize = normalizer(head.mean, head.std, getattr(torch, spec.dtype), next(before.parameters()).device)
-    source = extract(before, images, labels, torch.arange(len(labels)), normalize)
+    index = torch.arange(len(labels))
+    source = extract(before, images, labels, index, study.prepared(spec, index, next(before.parameters()).device).normalize)
     return tuned - source.features.double().mean(0)
 
 
 def target_means(study: Study, spec: RunSpec) -> pd.DataFrame:
-    """The means of `targets` over targets with 95 % bootstrap intervals: columns metric, mean, low, high, n_samples, n_seeds.
+    """The means of `targets` over targets with 95 % intervals: columns metric, mean, low, high, n_samples, n_seeds.
 
-    Also `share_kernel - share_chance`. What no target has is left out.
+    A bootstrap over targets; for `common`, whose values are pairs of targets, a jackknife. What no target has is left out.
     """
     frame = targets(study, spec).drop(columns=["seed", "target", "absent"]).dropna(axis="columns", how="all")
-    frame["share_kernel - share_chance"] = frame["share_kernel"] - frame["share_chance"]
     generator = runtime.generator_for("bootstrap targets", study.benchmark)
-    return bootstrap_means([torch.tensor(frame.to_numpy().T)], list(frame), generator)
+    table = bootstrap_means([torch.tensor(frame.to_numpy().T)], list(frame), generator)
+    motion = explain(study, spec).step
+    n = len(motion)
+    without = torch.tensor([influence.mean_pairwise_cosine(motion[torch.arange(n) != i]) for i in range(n)], dtype=torch.float64)
+    half = 1.96 * ((n - 1) ** 2 / n * without.var()).sqrt().item()
+    common = influence.mean_pairwise_cosine(motion)
+    table.loc[table["metric"] == "common", ["mean", "low", "high"]] = common, common - half, common + half
+    return table

@@ -1,6 +1,7 @@
 """How sure a study's numbers are: paired intervals over test samples and seeds, and over seeds alone.
 
-Whatever is a mean over test samples gets a paired bootstrap in which every gamma is held fixed; how much an estimator's
+Whatever is a mean over test samples gets a paired bootstrap in which every gamma is held fixed and the samples of one
+group (variants of one drawing) are drawn together; how much an estimator's
 own choice varies with the fine-tuning samples is asked apart, in `gamma_intervals`.
 """
 
@@ -15,7 +16,7 @@ from .analysis.calibration import pseudo_cross_validation, shift_logits
 from .analysis.decomposition import softmax_decomposition
 from .analysis.estimators import ESTIMATORS, Evidence, estimate_gamma
 from .analysis.ncm import class_means, ncm_scores
-from .analysis.uncertainty import bootstrap_differences
+from .analysis.uncertainty import bootstrap_differences, draw_unit_resamples
 from .study import FINE_TUNED, PRE_TRAINED, Study
 
 KEYS = ("acc_sy", "acc_uy", "acc_yy")
@@ -58,7 +59,7 @@ def calibration_intervals(study: Study, calibrated: pd.DataFrame) -> pd.DataFram
     names, values = sample_values(study, calibrated)
     states = dict.fromkeys(name.rpartition(": ")[0] for name in names if name.endswith(KEYS) and ", " in name)
     pairs = [(f"{state}: {key}", f"{BEFORE}: {key}") for state in states if state != BEFORE for key in KEYS]
-    table = bootstrap_differences(values, names, pairs, _generator(study))
+    table = bootstrap_differences(values, names, pairs, _generator(study), units=_units(study))
     parts = table["a"].str.rsplit(": ", n=1)
     return table.assign(state=parts.str[0], metric=parts.str[1])[["state", "metric", "mean", "low", "high", "n_samples", "n_seeds"]]
 
@@ -78,7 +79,7 @@ def evidence(study: Study, calibrated: pd.DataFrame, over_seeds: pd.DataFrame) -
         for other in (f"{FINE_TUNED}, {shifts.NONE}", BEFORE, f"{PRE_TRAINED}, {shifts.ORACLE}"):
             pairs += [(f"{FINE_TUNED}, {method}: {key}", f"{other}: {key}") for key in KEYS]
             plain += [f"{FINE_TUNED}, {method} - {other}: {key}" for key in KEYS]
-    drawn = bootstrap_differences(values, names, pairs, _generator(study)).drop(columns=["a", "b"])
+    drawn = bootstrap_differences(values, names, pairs, _generator(study), units=_units(study)).drop(columns=["a", "b"])
     changes = tables.change(over_seeds, PRE_TRAINED, FINE_TUNED, "checkpoint", ["metric"])
     student = changes.assign(quantity=f"{FINE_TUNED} - {PRE_TRAINED}: " + changes["metric"], n_seeds=changes["n"], interval="Student")
     table = pd.concat([drawn.assign(quantity=plain, interval="bootstrap"), student], ignore_index=True)
@@ -88,8 +89,8 @@ def evidence(study: Study, calibrated: pd.DataFrame, over_seeds: pd.DataFrame) -
 def gamma_intervals(study: Study, resamples: int = 200) -> pd.DataFrame:
     """How far each estimator's gamma varies with the fine-tuning samples drawn: columns seed, method, gamma, low, high, n.
 
-    A bootstrap over the rows that the estimator sees, which for cross-validation are the folds' held-out images; the
-    networks are held fixed. n : rows. Source: ours.
+    A bootstrap over the groups of rows that the estimator sees, which for cross-validation are single held-out images of
+    the folds; the networks are held fixed. n : rows. Source: ours.
     """
     found = []
     for spec in study.specs:
@@ -97,8 +98,8 @@ def gamma_intervals(study: Study, resamples: int = 200) -> pd.DataFrame:
         whole = Evidence(after.logits, after.labels, split, study.fine_tuning_outputs(spec, 0).logits)
         folds, generator = shifts.folds_of(study, spec), runtime.generator_for("gamma", spec.run_id)
         alg, drawn = estimate_gamma("alg", whole), []
-        for _ in range(resamples):
-            rows = torch.randint(len(after.labels), after.labels.shape, generator=generator)
+        for counts in draw_unit_resamples(study.units(after), 1, generator, resamples)[0]:
+            rows = torch.arange(len(counts)).repeat_interleave(counts.long())
             some = replace(whole, logits=whole.logits[rows], labels=whole.labels[rows], pretrained_logits=whole.pretrained_logits[rows])
             values = {method: estimate_gamma(method, some) for method in ESTIMATORS}
             picks = [torch.randint(len(fold.labels), fold.labels.shape, generator=generator) for fold in folds]
@@ -111,6 +112,10 @@ def gamma_intervals(study: Study, resamples: int = 200) -> pd.DataFrame:
         n_folds = sum(len(fold.labels) for fold in folds)
         found += [(spec.seed, method, point[method], *ends[method], len(after.labels) if method in ESTIMATORS else n_folds) for method in ends]
     return pd.DataFrame(found, columns=["seed", "method", "gamma", "low", "high", "n"])
+
+
+def _units(study: Study) -> torch.Tensor:
+    return study.units(study.outputs(study.specs[0], 0, "test"))
 
 
 def _generator(study: Study) -> torch.Generator:

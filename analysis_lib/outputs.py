@@ -38,6 +38,19 @@ def normalizer(mean, std, dtype: torch.dtype, device: torch.device):
     return normalize
 
 
+class PreparedImages:
+    """Rows `index` of uint8 images as a model sees them, prepared batch by batch: what `analysis.gradients` takes."""
+
+    def __init__(self, images: torch.Tensor, index: torch.Tensor, normalize):
+        self.images, self.index, self.normalize = images, index, normalize
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.normalize(self.images[self.index[rows]])
+
+
 @torch.inference_mode()
 def extract(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, index: torch.Tensor, normalize, batch_size: int = 64) -> Outputs:
     """Outputs of `model` in eval mode, without augmentation, for the rows `index` of the uint8 images, on the CPU."""

@@ -198,7 +198,7 @@ def draw_shares(shares: pd.DataFrame, ax: Axes) -> Axes:
     methods = [method for method in shares["method"].unique() if method not in ("none", "gamma* (oracle)")]
     places = {method: place for place, method in enumerate(reversed(methods))}
     for number, cell in enumerate(cells):
-        rows = shares[(shares["cell"] == cell) & shares["method"].isin(methods)]
+        rows = shares[(shares["cell"] == cell) & shares["method"].isin(methods)].dropna(subset="share")
         height = rows["method"].map(places) + 0.3 * (number / max(len(cells) - 1, 1) - 0.5)
         inside = rows["share"] >= -1
         ax.scatter(rows["share"][inside], height[inside], color=BOTH, s=14, marker="o")

@@ -92,8 +92,8 @@ def draw_motion(plane: pd.DataFrame, ax: Axes) -> Axes:
     ax.plot(*start, color="black", marker="s", linestyle="none", label="target, before")
     seen = at.drop(["target", "first step", "fine-tuned"])
     ax.scatter(seen["x"], seen["y"], color=SEEN, marker="o", s=24, label="class means that pull it, before")
-    for name, place in seen.iterrows():
-        ax.annotate(name, place, textcoords="offset points", xytext=(4, 3), fontsize=7)
+    for line, (name, place) in enumerate(seen.sort_values("y").iterrows()):
+        ax.annotate(name, place, textcoords="offset points", xytext=(6, 9 * (line - 1)), va="center", fontsize=7)
     ax.margins(0.25)
     ax.legend(fontsize=7)
     ax.set(xlabel="main directions of these points", ylabel="")

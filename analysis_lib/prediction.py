@@ -1,6 +1,6 @@
 """Can one tell beforehand which absent classes will gain? Predictors from the pre-trained network, against what happened.
 
-No predictor sees a label of an absent class. They know the pre-trained head, the labelled fine-tuning data, and the
+No predictor but the baseline `start` (*oracle*) sees a label of an absent class. They know the pre-trained head, the labelled fine-tuning data, and the
 test images as an unlabelled pool, in which an absent class is represented by the images that the pre-trained network
 scores highest for it. The outcomes use the labels (*oracle*).
 """
@@ -15,8 +15,7 @@ from torch.nn.functional import normalize
 from . import paths, runs, runtime, store
 from .analysis import gradients, influence
 from .analysis.association import spearman_over_groups
-from .analysis.ncm import class_means, ncm_scores
-from .explanation import Prepared, margins
+from .analysis.ncm import class_means, ncm_margins, ncm_scores
 from .spec import RunSpec
 from .study import FINE_TUNED, PRE_TRAINED, Study, checkpoints_only, metrics_by_epoch
 
@@ -27,6 +26,7 @@ PREDICTORS = {
     "confidence": "softmax among absent classes of its images (baseline)",
     "kernel": "largest tangent-kernel similarity of its best image with a seen class",
     "shift_agreement": "cosine of its shift from head row to features with the seen classes' mean shift",
+    "start": "its NCM accuracy beforehand (oracle baseline: what is good already has less to gain)",
     "first_order": "first-order change of the margin to the other head rows, by the first step",
 }
 OUTCOMES = ("ncm_gain", "margin_gain")
@@ -36,7 +36,7 @@ def dissimilar_seen(study: Study) -> tuple[str, ...]:
     """As many seen classes as the study has, all from one end of the pre-trained head rows' main direction: the designed
     negative case, in which absent classes have no near seen class. Uses no data."""
     spec = study.specs[0]
-    rows = normalize(store.read_tensors(paths.run_head(spec.run_id, 0))["weight"].double(), dim=1)
+    rows = normalize(study.head(spec, 0)[0].double(), dim=1)
     axis = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)[2][0]
     axis = axis * axis[axis.abs().argmax()].sign()
     chosen = (rows @ axis).argsort(descending=True)[: len(study.split(spec).seen)]
@@ -46,9 +46,9 @@ def dissimilar_seen(study: Study) -> tuple[str, ...]:
 def dissimilar_study(study: Study) -> Study:
     """The study's recipe and first seed on `dissimilar_seen`; makes the run if missing."""
     spec = study.specs[0]
-    (other,) = runs.plan(study.benchmark, study.profile, [spec.seed], seen=dissimilar_seen(study), record_every=spec.epochs)
+    other = replace(spec, seen=dissimilar_seen(study), record_every=spec.epochs)
     runs.execute(other, study.device)
-    return Study(study.manifest, (other,), study.profile, study.device)
+    return replace(study, specs=(other,))
 
 
 def by_class(study: Study, spec: RunSpec) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def by_class(study: Study, spec: RunSpec) -> pd.DataFrame:
     """
     split, pool = study.split(spec), study.outputs(spec, 0, "test")
     own, absent = study.fine_tuning_outputs(spec, 0), torch.tensor(split.absent)
-    rows = normalize(store.read_tensors(paths.run_head(spec.run_id, 0))["weight"].double(), dim=1)
+    rows = normalize(study.head(spec, 0)[0].double(), dim=1)
     best = pool.logits[:, absent].topk(IMAGES, dim=0).indices.T
     means = class_means(own.features, own.labels, split.num_classes)
     seen = own.labels.unique()
@@ -86,21 +86,21 @@ def by_class(study: Study, spec: RunSpec) -> pd.DataFrame:
 def _dear(study: Study, spec: RunSpec, best: torch.Tensor) -> dict[str, torch.Tensor]:
     """What takes derivatives: `step` (U, IMAGES, D), the first-order motion of the pool images, and `kernel` (U, K), the
     normalised kernel of each absent class's best image with each seen class; stored with the run."""
-    path = paths.run_prediction(spec.run_id, IMAGES, EXAMPLES, PROBES)
-    if not path.exists():
+
+    def derive() -> dict[str, torch.Tensor]:
         before, _ = runs.both_models(spec, study.device)
         device = next(before.parameters()).device
         own, pool = study.fine_tuning_outputs(spec, 0), study.outputs(spec, 0, "test")
-        step = gradients.backbone_step(before, Prepared(study, spec, own.index, device), own.labels)
-        moved = gradients.predicted_displacement(before, Prepared(study, spec, pool.index[best.flatten()], device), step)
+        step = gradients.backbone_step(before, study.prepared(spec, own.index, device), own.labels)
+        moved = gradients.predicted_displacement(before, study.prepared(spec, pool.index[best.flatten()], device), step)
         some = torch.cat([(own.labels == c).nonzero().flatten()[:EXAMPLES] for c in own.labels.unique()])
-        tuning, images = (Prepared(study, spec, index, device) for index in (own.index[some], pool.index[best[:, 0]]))
+        tuning, images = (study.prepared(spec, index, device) for index in (own.index[some], pool.index[best[:, 0]]))
         probes = torch.randn(PROBES, moved.shape[1], generator=runtime.generator_for("probes", spec.run_id), dtype=moved.dtype)
         kernel, _ = gradients.class_kernel(before, tuning, own.labels[some], images, probes)
         selves = [gradients.self_kernel(before, part, probes)[0] for part in (images, tuning)]
-        scaled = influence.normalized_kernel(kernel, *selves, own.labels[some])
-        store.write_tensors(path, {"step": moved.unflatten(0, best.shape), "kernel": scaled})
-    return store.read_tensors(path)
+        return {"step": moved.unflatten(0, best.shape), "kernel": influence.normalized_kernel(kernel, *selves, own.labels[some])}
+
+    return store.kept(paths.run_prediction(spec.run_id, IMAGES, EXAMPLES, PROBES), derive)
 
 
 def _outcomes(study: Study, spec: RunSpec, absent: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -108,11 +108,12 @@ def _outcomes(study: Study, spec: RunSpec, absent: torch.Tensor) -> dict[str, to
     for epoch in (0, spec.epochs):
         train, test = (study.outputs(spec, epoch, part) for part in ("train", "test"))
         scores = ncm_scores(test.features, class_means(train.features, train.labels, split.num_classes))
-        found.append(torch.stack([(scores.argmax(1) == test.labels).double(), margins(scores, test.labels)]))
+        found.append(torch.stack([(scores.argmax(1) == test.labels).double(), ncm_margins(scores, test.labels)]))
     sizes = test.labels.bincount(minlength=split.num_classes)
     sums = torch.zeros(2, split.num_classes, dtype=torch.float64).index_add_(1, test.labels, found[1] - found[0])
     gains = (sums / sizes)[:, absent]
-    return dict(zip(OUTCOMES, gains)) | {"n": sizes[absent]}
+    start = torch.zeros(split.num_classes, dtype=torch.float64).index_add_(0, test.labels, found[0][0]) / sizes
+    return {"start": start[absent]} | dict(zip(OUTCOMES, gains)) | {"n": sizes[absent]}
 
 
 def correlations(tables: Sequence[pd.DataFrame], benchmark: str) -> pd.DataFrame:

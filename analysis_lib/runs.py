@@ -169,6 +169,7 @@ def starting_weights(spec: RunSpec, manifest: Manifest, model: torch.nn.Module, 
 def both_models(spec: RunSpec, device: str | None = None) -> tuple[torch.nn.Module, torch.nn.Module]:
     """The network before and after the fine-tuning of a finished run, in eval mode, in the run's float type."""
     manifest, picked = load_manifest(spec.benchmark), runtime.pick_device(device)
+    runtime.deterministic()
     before, after = (models.create_model(spec.model, len(manifest.class_names)) for _ in range(2))
     before.load_state_dict(starting_weights(spec, manifest, before, picked))  # rounded to float32, as where training began
     for model in (before, after):

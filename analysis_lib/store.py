@@ -8,6 +8,7 @@ import errno
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -98,6 +99,16 @@ def _open_tensors(path: Path, take):
         inside = path.is_relative_to(paths.runs())
         culprit = paths.run(path.relative_to(paths.runs()).parts[0]) if inside else path
         raise UserError(f"cannot read {paths.shown(path)} ({error}); delete {paths.shown(culprit)} and run the same command again") from None
+
+
+def kept(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The tensors of a file, made and written by whoever asks first while others wait."""
+    if not path.exists():
+        with locked(f"{path.parent.name}-{path.stem}"):
+            if not path.exists():
+                sweep(path.parent)
+                write_tensors(path, make())
+    return read_tensors(path)
 
 
 def write_table(df: pd.DataFrame, benchmark: str, name: str) -> Path:

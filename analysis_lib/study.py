@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+import torch
 
-from . import paths, runs
+from . import paths, runs, store
 from .analysis import decomposition
 from .analysis.accuracy import accuracies
 from .analysis.calibration import SeenAbsentCurve, average_logit_gap, seen_absent_curve
 from .analysis.ncm import class_means, ncm_scores
+from .data.images import load_images
 from .data.manifest import Manifest, load_manifest
-from .outputs import Outputs, load_outputs
+from .outputs import Outputs, PreparedImages, load_outputs, normalizer
 from .spec import RunSpec
 from .split import ClassSplit
 
@@ -27,7 +29,6 @@ class Study:
 
     manifest: Manifest
     specs: tuple[RunSpec, ...]
-    profile: str
     device: str = ""
 
     @property
@@ -48,6 +49,21 @@ class Study:
         """Outputs on `train` or `test` (all classes) after an epoch; epoch 0 is the pre-trained model."""
         return load_outputs(paths.run_outputs(spec.run_id, epoch, part))
 
+    def head(self, spec: RunSpec, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight (C, D) and bias (C,) of the linear head after an epoch."""
+        tensors = store.read_tensors(paths.run_head(spec.run_id, epoch))
+        return tensors["weight"], tensors["bias"]
+
+    def prepared(self, spec: RunSpec, index: torch.Tensor, device: torch.device) -> PreparedImages:
+        """Images by their rows in the manifest, in the run's float type and without augmentation."""
+        head = self.manifest.head
+        return PreparedImages(load_images(self.manifest), index, normalizer(head.mean, head.std, getattr(torch, spec.dtype), device))
+
+    def units(self, outputs: Outputs) -> torch.Tensor:
+        """(N,) int64: samples of one group of the manifest, such as variants of a drawing, share a number; they are no
+        independent samples."""
+        return torch.tensor(pd.factorize(self.manifest.body["group"].iloc[outputs.index.numpy()])[0])
+
     def curve(self, spec: RunSpec, epoch: int) -> SeenAbsentCurve:
         """The seen-absent curve of the test samples."""
         test = self.outputs(spec, epoch, "test")
@@ -64,7 +80,7 @@ def open_study(benchmark: str, profile: str, seeds: Sequence[int], device: str =
     specs = runs.plan(benchmark, profile, seeds)
     for spec in specs:
         runs.execute(spec, device)
-    return Study(load_manifest(benchmark), tuple(specs), profile, device)
+    return Study(load_manifest(benchmark), tuple(specs), device)
 
 
 def metrics_by_epoch(study: Study) -> pd.DataFrame:

@@ -18,11 +18,6 @@ COLUMNS = ["seed", "epoch", "metric", "value"]
 VIEWS = ("pca", "umap", "tsne")
 
 
-def _head(spec: RunSpec, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    tensors = store.read_tensors(paths.run_head(spec.run_id, epoch))
-    return tensors["weight"], tensors["bias"]
-
-
 def head_by_epoch(study: Study) -> pd.DataFrame:
     """What happens to the linear head, and to the logits of absent samples.
 
@@ -33,9 +28,9 @@ def head_by_epoch(study: Study) -> pd.DataFrame:
     """
     rows = []
     for spec in study.specs:
-        split, start = study.split(spec), _head(spec, 0)[0]
+        split, start = study.split(spec), study.head(spec, 0)[0]
         for epoch in study.epochs(spec):
-            (weight, bias), test = _head(spec, epoch), study.outputs(spec, epoch, "test")
+            (weight, bias), test = study.head(spec, epoch), study.outputs(spec, epoch, "test")
             absent = test.features[~split.is_seen(test.labels)]
             found = head.head_norms(weight, bias, split) | head.feature_norms(test.features, test.labels, split)
             found["weight_norm_s - weight_norm_u"] = found["weight_norm_s"] - found["weight_norm_u"]
@@ -49,9 +44,9 @@ def head_by_epoch(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def update_similarity(spec: RunSpec) -> torch.Tensor:
+def update_similarity(study: Study, spec: RunSpec) -> torch.Tensor:
     """Cosines (C, C) between the head rows' changes over the whole fine-tuning of a run."""
-    return head.update_similarity(_head(spec, 0)[0], _head(spec, spec.epochs)[0])
+    return head.update_similarity(study.head(spec, 0)[0], study.head(spec, spec.epochs)[0])
 
 
 def features_by_epoch(study: Study) -> pd.DataFrame:
@@ -100,14 +95,16 @@ def views(study: Study, spec: RunSpec) -> pd.DataFrame:
 
     Columns: view, sample (row of the manifest), label (class name), group, checkpoint, x, y.
     """
-    path, split = paths.run_views(spec.run_id), study.split(spec)
+    split = study.split(spec)
     ends = {checkpoint: study.outputs(spec, epoch, "test") for checkpoint, epoch in study.checkpoints(spec).items()}
-    if not path.exists():
+
+    def project() -> dict[str, torch.Tensor]:
         before, after = (normalize(part.features.double(), dim=1) for part in ends.values())
         seed = runtime.seed_for("views", spec.run_id) % 2**32
-        found = (representation.joint_pca(before, after)[:2], representation.joint_umap(before, after, seed), representation.joint_tsne(before, after, seed))
-        store.write_tensors(path, {view: torch.stack(pair) for view, pair in zip(VIEWS, found)})
-    points, test = store.read_tensors(path), ends[PRE_TRAINED]
+        planes = (representation.joint_pca(before, after)[:2], representation.joint_umap(before, after, seed), representation.joint_tsne(before, after, seed))
+        return {view: torch.stack(pair) for view, pair in zip(VIEWS, planes)}
+
+    points, test = store.kept(paths.run_views(spec.run_id), project), ends[PRE_TRAINED]
     groups = ["seen" if seen else "absent" for seen in split.is_seen(test.labels)]
     names = [study.manifest.class_names[y] for y in test.labels]
     frames = [pd.DataFrame({"view": view, "sample": test.index, "label": names, "group": groups, "checkpoint": checkpoint, "x": plane[:, 0], "y": plane[:, 1]})
@@ -124,7 +121,7 @@ def offsets(study: Study, gammas: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for spec in study.specs:
         split, test = study.split(spec), study.outputs(spec, spec.epochs, "test")
-        (weight, bias), (start, first) = _head(spec, spec.epochs), _head(spec, 0)
+        (weight, bias), (start, first) = study.head(spec, spec.epochs), study.head(spec, 0)
         absent = test.features[~split.is_seen(test.labels)]
         rows.append((spec.seed, "head offset", head.logit_gap(weight - start, bias - first, absent, split)["gap"]))
     frame = pd.DataFrame(rows, columns=["seed", "quantity", "value"])

@@ -195,6 +195,12 @@ def test_a_manifest_gives_its_training_images_of_the_seen_classes_and_its_test_i
         reports.append(json.loads((project / "out.json").read_text()))
         assert reports[-1].pop("data") == str(data)
     assert reports[0] == reports[1] and reports[0]["samples"] == 100 and reports[0]["test"]["samples"] == 200
+    elsewhere = project / "elsewhere"
+    elsewhere.mkdir()
+    for suffix in (".json", ".csv"):
+        shutil.copy(paths.manifest_head("mine").with_suffix(suffix), elsewhere)
+    (elsewhere / "all").symlink_to(project / "all")
+    assert main([*plain, "--data", elsewhere / "mine.json", "--dry-run"]) == 0, "images beside a manifest of one's own"
     (project / "all" / NAMES[0] / rows[1][0].rpartition("/")[2]).write_bytes(b"other")
     assert main([*plain, "--data", paths.manifest_head("mine")]) == 2
     assert "1 of 200 train images of data_manifests/mine.json are missing or not as listed, first all/ash/" in capsys.readouterr().err

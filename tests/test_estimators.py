@@ -92,6 +92,17 @@ def test_stand_ins_refuse_absent_labels(evidence):
         estimate_gamma("stand_in", Evidence(evidence.logits, labels, evidence.split, evidence.pretrained_logits))
 
 
+def test_what_no_finite_gamma_can_follow_from_is_refused(evidence):
+    spoiled = evidence.pretrained_logits.clone()
+    spoiled[3, 1] = torch.nan
+    with pytest.raises(UserError, match="logits hold NaN, first in row 3"):
+        estimate_gamma("stand_in", Evidence(evidence.logits, evidence.labels, evidence.split, spoiled))
+    masked = evidence.logits.clone()
+    masked[:, evidence.split.absent[0]] = -torch.inf
+    with pytest.raises(UserError, match="alg finds no finite gamma .inf.: some logits are infinite"):
+        estimate_gamma("alg", Evidence(masked, evidence.labels, evidence.split))
+
+
 def test_an_unknown_method_names_the_choices(evidence):
     with pytest.raises(UserError, match="unknown method 'agl' .did you mean 'alg'"):
         estimate_gamma("agl", evidence)

@@ -1,8 +1,10 @@
+import pytest
 import torch
 from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import normalize
 
 from analysis_lib import class_means, ncm_scores
+from analysis_lib.analysis.ncm import ncm_margins
 
 
 def clouds(random, n=200, width=16, num_classes=5):
@@ -33,3 +35,10 @@ def test_a_class_without_training_samples_is_never_predicted(random):
     scores = ncm_scores(features, class_means(features[kept], labels[kept], 5))
     assert torch.isneginf(scores[:, 2]).all()
     assert scores[:, [0, 1, 3, 4]].isfinite().all()
+
+
+def test_margins_are_positive_where_the_label_leads(random):
+    scores, labels = torch.randn(30, 5, generator=random), torch.randint(5, (30,), generator=random)
+    expected = [row[y] - max(value for c, value in enumerate(row) if c != y) for row, y in zip(scores.tolist(), labels.tolist())]
+    assert ncm_margins(scores, labels).tolist() == pytest.approx(expected)
+    assert torch.equal(ncm_margins(scores, labels) > 0, scores.argmax(1) == labels)

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from analysis_lib import protocol, runs, shifts, spec
 from analysis_lib.data.manifest import load_manifest
@@ -45,3 +46,21 @@ def test_development_seeds_draw_other_seen_classes():
         specs = runs.plan(benchmark, "full", [0, 1, 2, *spec.grid(benchmark, "full").development])
         seen = [load_manifest(benchmark).class_split(s.seed).seen for s in specs]
         assert len(set(seen)) == len(seen)
+
+
+def test_the_verdicts_measure_against_the_goals_of_each_cost(cells):
+    table = protocol.shares(cells, protocol.choices(cells))
+    lines = dict(line.split(": ", 1) for line in protocol.verdicts(table).splitlines())
+    assert list(lines) == [method for method in shifts.METHODS if method not in (shifts.NONE, shifts.ORACLE)]
+    merit = table.set_index(["method", "cell"])["share"]
+    for method, line in lines.items():
+        goal = 0.95 if method.startswith("pcv") else 0.90
+        assert f"goal {goal:.2f} {'reached' if merit[method, 'median'] >= goal else 'missed'};" in line
+        assert line.endswith("kept" if merit[method, "worst"] >= 0.6 else "broken")
+
+
+def test_a_cell_where_the_oracle_gains_nothing_is_left_out():
+    accuracy = torch.tensor([[0.5, 0.5, 0.5, 0.5, 0.6, 0.7]], dtype=torch.float64)  # two cells of none, alg, oracle
+    share = protocol._shares(accuracy, [shifts.NONE, "alg", shifts.ORACLE], 2)[0]
+    assert share[0].isnan().all() and share[1].tolist() == pytest.approx([0, 0.5, 1])
+    assert share[2].tolist() == pytest.approx(share[1].tolist()) and share[3].tolist() == pytest.approx(share[1].tolist())

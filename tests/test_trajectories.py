@@ -108,7 +108,8 @@ def test_feature_values_are_those_of_the_pure_functions(digits):
     split = digits.split(spec)
     first, (train, test) = digits.outputs(spec, 0, "test"), (digits.outputs(spec, epoch, part) for part in ("train", "test"))
     found = values(trajectories.features_by_epoch(digits), spec, epoch)
-    expected = motion.displacement(first.features, test.features, test.labels, split) | {"cka": representation.linear_cka(first.features, test.features)}
+    expected = motion.displacement(first.features, test.features, test.labels, split)
+    expected["cka"] = representation.linear_cka(first.features, test.features)
     spread = motion.dispersion(train.features, train.labels, test.features, test.labels, split)
     expected |= {"_".join(row[:3]): row[3] for row in spread.itertuples(index=False)}
     assert {name: found[name] for name in expected} == expected and len(spread) == 16

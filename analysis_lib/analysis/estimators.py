@@ -5,6 +5,7 @@ the same samples. They differ in the statistic (mean or maximum over classes) an
 or the gap that the pre-trained model had on these samples. The stand-in estimator lets every sample play an absent one.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import torch
 
 from ..errors import UserError, unknown
 from ..split import ClassSplit
-from .accuracy import best_in
+from .accuracy import best_in, check_scores
 from .calibration import average_logit_gap, between, check_fine_tuning_data
 
 
@@ -55,6 +56,7 @@ def stand_in_gamma(
     their number of classes; among equals the smallest gamma. Raises UserError as `average_logit_gap`. Source: ours.
     """
     check_fine_tuning_data(logits, labels, split)
+    check_scores(pretrained_logits, labels, split)
     logits, before, own = logits.double(), pretrained_logits.double(), labels[:, None]
     absent = list(split.absent)
     (top_s, leader), top_u = best_in(logits, split.seen), best_in(logits, absent)[0]
@@ -101,6 +103,10 @@ def estimate_gamma(method: str, evidence: Evidence) -> float:
     `alg` and `max_gap` take the gap as it is; `alg_change` and `max_gap_change` subtract the pre-trained model's gap on
     the same samples; `stand_in` is `stand_in_gamma`, and `stand_in_sure` takes every stand-in for right among the absent
     classes. Raises UserError as `resolve`, and for data that
-    `average_logit_gap` refuses. Source: `alg` paper section 6; the others ours.
+    `average_logit_gap` refuses or that give no finite gamma. Source: `alg` paper section 6; the others ours.
     """
-    return ESTIMATORS[resolve(method, evidence.pretrained_logits is not None)](evidence)
+    method = resolve(method, evidence.pretrained_logits is not None)
+    gamma = ESTIMATORS[method](evidence)
+    if not math.isfinite(gamma):
+        raise UserError(f"{method} finds no finite gamma ({gamma}): some logits are infinite; drop classes that are never predicted")
+    return gamma

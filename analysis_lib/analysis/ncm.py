@@ -21,6 +21,15 @@ def class_means(features: torch.Tensor, labels: torch.Tensor, num_classes: int) 
     return means
 
 
+def ncm_margins(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The score of the label minus the largest other, (N,), from (N, C) scores and (N,) int64 labels: positive where it is right.
+
+    Source: ours.
+    """
+    own = scores.gather(1, labels[:, None])
+    return (own - scores.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True)).squeeze(1)
+
+
 def ncm_scores(features: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
     """Cosine of every feature with every class mean.
 

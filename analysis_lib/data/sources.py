@@ -88,7 +88,9 @@ def _open_manifest(path: Path, part: str) -> Source:
     if manifest.head.builder != "folder":
         raise UserError(f"the images of {paths.shown(path)} are made by {manifest.head.builder!r} and are no files; "
                         "give a manifest whose builder is 'folder'")
-    folder, body = paths.image_folder(manifest.head.source), manifest.body[manifest.body["split"] == part]
+    ours = path.resolve() == paths.manifest_head(manifest.name).resolve()
+    folder = paths.image_folder(manifest.head.source) if ours else (path.resolve().parent / manifest.head.source)  # else beside the manifest
+    body = manifest.body[manifest.body["split"] == part]
     files = [folder / name for name in body["path"]]
     changed = [file for file, digest in zip(files, body["sha256"]) if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest]
     if changed:
