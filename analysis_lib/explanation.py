@@ -124,15 +124,15 @@ def targets(study: Study, spec: RunSpec) -> pd.DataFrame:
     own = study.fine_tuning_outputs(spec, 0)
     start, end = (study.outputs(spec, epoch, "test").where(found.rows) for epoch in (0, spec.epochs))
     means = [class_means(part.features, part.labels, split.num_classes) for part in (study.outputs(spec, epoch, "train") for epoch in (0, spec.epochs))]
-    sizes = found.pulls.norm(dim=2).T
+    sizes, top = found.pulls.norm(dim=2).T, min(TOP, len(found.classes))
     cosine = ncm_scores(start.features, class_means(own.features, own.labels, split.num_classes))[:, found.classes]
     unit = torch.nn.functional.normalize(found.step.double(), dim=1)
     at_ends = [ncm_margins(ncm_scores(part.features, mean), part.labels) for part, mean in zip((start, end), means)]
     weight_step, bias_step = influence.head_step(own.features, own.logits, own.labels)
     columns = {
-        "share_kernel": influence.concentration(sizes, found.kernel)[:, TOP - 1],
-        "share_cosine": influence.concentration(sizes, cosine)[:, TOP - 1],
-        "share_chance": torch.full((len(sizes),), min(TOP / len(found.classes), 1.0)),
+        "share_kernel": influence.concentration(sizes, found.kernel)[:, top - 1],
+        "share_cosine": influence.concentration(sizes, cosine)[:, top - 1],
+        "share_chance": torch.full((len(sizes),), top / len(found.classes)),
         "rank_kernel": influence.rank_correlation(sizes / sizes.mean(0), found.kernel - found.kernel.mean(0)),
         "rank_cosine": influence.rank_correlation(sizes / sizes.mean(0), cosine - cosine.mean(0)),
         "margin_change": influence.margin_change(start.features, found.step, start.labels, means[0]),

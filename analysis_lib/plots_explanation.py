@@ -21,7 +21,7 @@ def draw_update_similarity(matrix: torch.Tensor, split: ClassSplit, ax: Axes) ->
     edge = len(split.seen) - 0.5
     ax.axhline(edge, color="black", linewidth=0.8)
     ax.axvline(edge, color="black", linewidth=0.8)
-    middles = [edge / 2, (edge + len(order)) / 2]
+    middles = [(edge - 0.5) / 2, (edge + len(order) - 0.5) / 2]
     ax.set_xticks(middles, ["seen", "absent"])
     ax.set_yticks(middles, ["seen", "absent"], rotation=90, va="center")
     ax.grid(visible=False)

@@ -57,8 +57,9 @@ def views():
     random, frames = np.random.default_rng(0), []
     for view in ("pca", "tsne"):
         for checkpoint, order in (("pre-trained", range(8)), ("fine-tuned", random.permutation(8))):
-            frames.append(pd.DataFrame({"view": view, "sample": [10 + i for i in order], "label": "a", "group": ["seen" if i % 3 else "absent" for i in order],
-                                        "checkpoint": checkpoint, "x": random.normal(size=8), "y": random.normal(size=8)}))
+            groups = ["seen" if i % 3 else "absent" for i in order]
+            frames.append(pd.DataFrame({"view": view, "sample": [10 + i for i in order], "label": "a", "group": groups, "checkpoint": checkpoint,
+                                        "x": random.normal(size=8), "y": random.normal(size=8)}))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -72,8 +73,8 @@ def test_a_view_shows_both_checkpoints_and_joins_each_sample_with_itself(views, 
             rows = plane[(plane["group"] == group) & (plane["checkpoint"] == checkpoint)]
             assert np.array_equal(found[f"{group}, {when}"].get_offsets(), rows[["x", "y"]])
     assert not same_color(found["seen, after"].get_facecolor()[0], found["absent, after"].get_facecolor()[0])
-    ends = {tuple(np.concatenate([rows.loc[rows["checkpoint"] == checkpoint, ["x", "y"]].to_numpy()[0] for checkpoint in ("pre-trained", "fine-tuned")]))
-            for _, rows in plane.groupby("sample")}
+    order = ["pre-trained", "fine-tuned"]
+    ends = {tuple(rows.set_index("checkpoint").loc[order, ["x", "y"]].to_numpy().flatten()) for _, rows in plane.groupby("sample")}
     joined = [tuple(segment.flatten()) for segment in segments(axes)]
     assert len(joined) == len(set(joined)) == drawn and set(joined) <= ends
     assert axes.get_title() == "t-SNE"
@@ -122,7 +123,8 @@ def test_pictures_are_shown_with_their_titles():
 
 
 def test_motion_starts_at_the_target_and_shows_what_pulls_it(axes):
-    plane = pd.DataFrame({"what": ["target", "first step", "fine-tuned", "7", "lemon"], "x": [0.0, 1.0, 4.0, -2.0, 9.0], "y": [0.5, 3.0, -8.0, 6.0, 1.0]})
+    plane = pd.DataFrame({"what": ["target", "first step", "fine-tuned", "7", "lemon"],
+                          "x": [0.0, 1.0, 4.0, -2.0, 9.0], "y": [0.5, 3.0, -8.0, 6.0, 1.0]})
     assert plots_explanation.draw_motion(plane, axes) is axes
     assert np.array_equal(lines(axes)["target, before"], [[0.0, 0.5]])
     assert np.array_equal(points(axes.collections), [[-2.0, 6.0], [9.0, 1.0]])
@@ -138,7 +140,8 @@ def test_motion_starts_at_the_target_and_shows_what_pulls_it(axes):
 
 def test_correlations_show_every_predictor_of_both_splits(axes):
     random = np.random.default_rng(0)
-    rows = [(name, split, *np.sort(random.uniform(-1, 1, 3)), n) for split, n in (("random", 3), ("dissimilar", 1)) for name in ("kernel", "first_order", "a")]
+    rows = [(name, split, *np.sort(random.uniform(-1, 1, 3)), n)
+            for split, n in (("random", 3), ("dissimilar", 1)) for name in ("kernel", "first_order", "a")]
     table = pd.DataFrame(rows, columns=["predictor", "split", "low", "mean", "high", "n_seeds"])
     assert plots_explanation.draw_correlations(table, axes) is axes
     names = dict(zip((text.get_text() for text in axes.get_yticklabels()), axes.get_yticks()))
@@ -191,7 +194,8 @@ def test_one_seed_is_said_to_be_one(axes):
 
 
 def test_intervals_are_drawn_from_top_to_bottom_in_points(axes):
-    table = pd.DataFrame({"label": ["first", "second"], "mean": [0.1, -0.25], "low": [0.05, -0.5], "high": [0.2, -0.125], "n_samples": [90, 70], "n_seeds": 3})
+    table = pd.DataFrame([("first", 0.1, 0.05, 0.2, 90), ("second", -0.25, -0.5, -0.125, 70)], columns=["label", "mean", "low", "high", "n_samples"])
+    table["n_seeds"] = 3
     assert plots.draw_intervals(table, axes, "gain") is axes
     names = dict(zip((text.get_text() for text in axes.get_yticklabels()), axes.get_yticks()))
     assert names["first"] > names["second"]
@@ -202,10 +206,10 @@ def test_intervals_are_drawn_from_top_to_bottom_in_points(axes):
 
 
 def test_shares_show_every_cell_and_the_median(axes):
-    """Marks off the scale become arrows at its end; the two ends of the scale and the worst cell are no marks."""
-    methods, cells = ["none", "alg", "pcv", "gamma* (oracle)"], ["lr 1, 5 epochs", "lr 2, 5 epochs", "median", "worst"]
-    values = {"alg": [0.25, 0.5, 0.375, 0.25], "pcv": [-3.0, 0.75, -1.125, -3.0]}
-    table = pd.DataFrame([(cell, method, values.get(method, [0.0] * 4)[i], -2.0, 0.875) for i, cell in enumerate(cells) for method in methods],
+    """Marks off the scale become arrows at its end; the two ends of the scale, the worst cell and what has no share are no marks."""
+    methods, cells = ["none", "alg", "pcv", "gamma* (oracle)"], ["lr 1, 5 epochs", "lr 2, 5 epochs", "lr 3, 5 epochs", "median", "worst"]
+    values = {"alg": [0.25, 0.5, np.nan, 0.375, 0.25], "pcv": [-1.5, 0.75, np.nan, -1.125, -1.5]}
+    table = pd.DataFrame([(cell, method, values.get(method, [0.0] * 5)[i], -2.0, 0.875) for i, cell in enumerate(cells) for method in methods],
                          columns=["cell", "method", "share", "low", "high"])
     assert plots.draw_shares(table, axes) is axes
     names = dict(zip((text.get_text() for text in axes.get_yticklabels()), axes.get_yticks()))
@@ -213,11 +217,12 @@ def test_shares_show_every_cell_and_the_median(axes):
     *marks, middle = [each for each in axes.collections if isinstance(each, PathCollection)]
     shares = sorted((x, min(names, key=lambda name: abs(names[name] - y))) for x, y in points(marks))
     assert shares == [(-1, "PCV"), (0.25, "ALG"), (0.5, "ALG"), (0.75, "PCV")]
-    arrows = [each for each in marks if not np.array_equal(each.get_paths()[0].vertices, marks[0].get_paths()[0].vertices) and len(each.get_offsets())]
+    circle = marks[0].get_paths()[0].vertices
+    arrows = [each for each in marks if len(each.get_offsets()) and not np.array_equal(each.get_paths()[0].vertices, circle)]
     assert np.allclose(points(arrows)[:, 0], -1) and len(points(arrows)) == 1
     assert {tuple(point) for point in np.asarray(middle.get_offsets())} == {(0.375, names["ALG"]), (-1.0, names["PCV"])}
-    assert sorted(segment.tolist() for segment in segments(axes)) == [[[-1, names["PCV"]], [0.875, names["PCV"]]], [[-1, names["ALG"]], [0.875, names["ALG"]]]]
-    assert "one of 2 cells" in [text.get_text() for text in axes.get_legend().get_texts()]
+    assert sorted(segment.tolist() for segment in segments(axes)) == [[[-1, names[name]], [0.875, names[name]]] for name in ("PCV", "ALG")]
+    assert "one of 3 cells" in [text.get_text() for text in axes.get_legend().get_texts()]
     left, right = axes.get_xlim()
     assert left < -1 and right > 1
 

@@ -73,7 +73,7 @@ def test_updates_are_those_since_the_pre_trained_head(digits):
         found = values(table, spec, epoch)
         assert [found[f"update_{name}"] for name in means] == pytest.approx(list(means.values()))
         assert found["update_uu - update_su"] == pytest.approx(means["uu"] - means["su"])
-    assert np.allclose(trajectories.update_similarity(spec), matrix)
+    assert np.allclose(trajectories.update_similarity(digits, spec), matrix)
 
 
 def test_every_seed_and_epoch_has_a_row_and_the_first_has_no_update(digits):

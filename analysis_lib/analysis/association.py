@@ -21,14 +21,15 @@ def spearman_over_groups(
         raise UserError("predictions and outcomes do not fit together; give two (n,) tensors for each group, and at least one group")
     kept = [~(a.isnan() | b.isnan()) for a, b in zip(predicted, observed)]
     pairs = [(a[keep].double(), b[keep].double()) for a, b, keep in zip(predicted, observed, kept)]
-    if min(len(a) for a, _ in pairs) < 3:
-        return (float("nan"),) * 3
     whole = torch.stack([rank_correlation(a[None], b[None])[0] for a, b in pairs]).mean()
-    drawn = []
-    for a, b in pairs:
+    if min(len(a) for a, _ in pairs) < 3 or whole.isnan():
+        return (float("nan"),) * 3
+
+    def redrawn(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         rows = torch.randint(len(a), (resamples, len(a)), generator=generator)
-        drawn.append(rank_correlation(a[rows], b[rows]))
-    picked = torch.randint(len(pairs), (len(pairs), resamples), generator=generator)
-    means = torch.stack(drawn).gather(0, picked).mean(0)
+        return rank_correlation(a[rows], b[rows])
+
+    picks = torch.randint(len(pairs), (len(pairs), 1, resamples), generator=generator)  # a group picked twice is drawn anew
+    means = torch.stack([torch.stack([redrawn(*pair) for pair in pairs]).gather(0, pick)[0] for pick in picks]).mean(0)
     low, high = means.nanquantile(means.new_tensor([0.025, 0.975])).tolist()
     return whole.item(), low, high
