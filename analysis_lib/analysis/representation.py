@@ -68,7 +68,9 @@ def joint_umap(before: torch.Tensor, after: torch.Tensor, seed: int) -> tuple[to
         warnings.simplefilter("ignore")  # on TensorFlow, which is not needed, and on clusters without a common neighbour
         from umap import UMAP  # here, as its compiler takes seconds to start
 
+        threads = torch.get_num_threads()
         points = UMAP(random_state=seed, n_jobs=1).fit_transform(both)
+        torch.set_num_threads(threads)  # its compiler takes all cores, through the library that it shares with torch
     return _as_pair(points, before)
 
 
