@@ -8,7 +8,8 @@ from analysis_lib import UserError, notebooks
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-EXPECTED = ["00_setup_and_data", "01_fine_tuning", "02_ncm_features", "03_softmax_decomposition", "05_calibration"]
+EXPECTED = ["00_setup_and_data", "01_fine_tuning", "02_ncm_features", "03_softmax_decomposition", "04_weight_norms", "05_calibration",
+            "06_gradient_similarity", "07_toy_example", "09_gamma_estimators", "10_claims"]
 
 
 def write_notebook(folder, *cells, tagged=True):
