@@ -56,7 +56,7 @@ test: $(READY)  ## unit, architecture and notebook tests
 	$(PY) -m ruff check
 	$(PY) -m pytest tests
 	mkdir -p $(SCRATCH) && ln -sfn $(CURDIR)/data_manifests $(SCRATCH)/data_manifests
-	FTC_ROOT=$(CURDIR)/$(SCRATCH) $(PY) -m pytest --nbval-lax --nbval-current-env notebooks
+	TQDM_DISABLE=1 FTC_ROOT=$(CURDIR)/$(SCRATCH) $(PY) -m pytest --nbval-lax --nbval-current-env notebooks
 
 bench: $(READY)  ## speed, as ratios measured in one run
 	$(PY) bench/curve.py
@@ -68,7 +68,7 @@ report: $(READY)  ## print the summary of BENCHMARK
 	$(PY) -m analysis_lib report $(BENCHMARK)
 
 notebooks: $(READY)  ## for maintainers: run notebooks in place on the smoke profile, keep only checked outputs
-	$(PY) -m jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace $(NOTEBOOKS)
+	TQDM_DISABLE=1 $(PY) -m jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace $(NOTEBOOKS)
 	$(PY) -m nbstripout --keep-count --extra-keys "cell.metadata.execution metadata.language_info" $(NOTEBOOKS)
 
 lab: $(READY)  ## open JupyterLab on the notebooks

@@ -31,6 +31,7 @@ def test_a_notebook_is_thin_clean_and_checked(path):
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     tagged = [cell for cell in code if "nbval-check-output" in cell.metadata.get("tags", [])]
+    assert all(output.output_type == "stream" for cell in tagged for output in cell.outputs), "only text is compared"
     assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
     assert notebook.cells[1].metadata["tags"] == ["parameters"]
     assert list(notebooks.parameters_of(path)) == ["benchmark", "profile", "seeds", "device"]
