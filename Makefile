@@ -75,4 +75,4 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 	$(PY) -m jupyter lab notebooks
 
 clean:  ## remove runs, results, figures and executed notebooks; keep .venv and downloads
-	rm -rf runs results figures executed
+	rm -rf runs derived results figures executed

@@ -88,24 +88,29 @@ def run_outputs(run_id: str, epoch: int, part: str) -> Path:
     return run(run_id) / f"epoch_{epoch:03d}" / f"{part}.safetensors"
 
 
+def run_done(run_id: str) -> Path:
+    return run(run_id) / "done"
+
+
+# what is computed from finished runs, which stay as they are
+def derived(run_id: str) -> Path:
+    return root() / "derived" / run_id
+
+
 def run_prediction(run_id: str, images: int, examples: int, probes: int) -> Path:
-    return run(run_id) / f"prediction_{images}x{examples}x{probes}.safetensors"
+    return derived(run_id) / f"prediction_{images}x{examples}x{probes}.safetensors"
 
 
 def run_views(run_id: str) -> Path:
-    return run(run_id) / "views.safetensors"
+    return derived(run_id) / "views.safetensors"
 
 
 def run_explanation(run_id: str, targets: int, probes: int) -> Path:
-    return run(run_id) / f"explanation_{targets}x{probes}.safetensors"
+    return derived(run_id) / f"explanation_{targets}x{probes}.safetensors"
 
 
 def run_interpolated(run_id: str, alpha: float, part: str) -> Path:
-    return run(run_id) / f"interpolated_{alpha:.2f}" / f"{part}.safetensors"
-
-
-def run_done(run_id: str) -> Path:
-    return run(run_id) / "done"
+    return derived(run_id) / f"interpolated_{alpha:.2f}" / f"{part}.safetensors"
 
 
 # what people read
