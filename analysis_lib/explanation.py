@@ -1,7 +1,7 @@
 """Why absent-class features move: the first fine-tuning step of a run taken apart by the classes it learns from.
 
 Everything is measured at the pre-trained network, in eval mode, with the whole fine-tuning set as one batch and no
-augmentation, on some absent-class test samples, the *targets*. The dear part is made once and stored in the run.
+augmentation, on some absent-class test samples, the *targets*. The dear part is made once and stored beside the run.
 """
 
 from dataclasses import dataclass

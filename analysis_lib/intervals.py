@@ -1,8 +1,8 @@
 """How sure a study's numbers are: paired intervals over test samples and seeds, and over seeds alone.
 
 Whatever is a mean over test samples gets a paired bootstrap in which every gamma is held fixed and the samples of one
-group (variants of one drawing) are drawn together; how much an estimator's
-own choice varies with the fine-tuning samples is asked apart, in `gamma_intervals`.
+group (variants of one drawing) are drawn together; how much an estimator's own choice varies with the fine-tuning samples
+is asked apart, in `gamma_intervals`.
 """
 
 from dataclasses import replace

@@ -57,8 +57,9 @@ def treatments(study: Study, spec: RunSpec) -> dict[str, Callable[[], torch.Tens
 def comparison(study: Study) -> pd.DataFrame:
     """What every treatment gives: columns seed, method, oracle, metric, value.
 
-    A method that the benchmark does not allow is left out with a line in the log. Metrics: the five accuracies, `ausuc`, and the expected calibration errors `ece_y ece_s ece_u`, NaN where scores are
-    no logits. The row `none` is the network before any treatment. `oracle` marks what used absent-class labels.
+    Metrics: the five accuracies, `ausuc`, and the expected calibration errors `ece_y ece_s ece_u`, NaN where scores are
+    no logits. The row `none` is the network before any treatment. `oracle` marks what used absent-class labels. A method
+    that the benchmark does not allow is left out with a line in the log.
     """
     rows = []
     for spec in study.specs:

@@ -1,8 +1,8 @@
 """Can one tell beforehand which absent classes will gain? Predictors from the pre-trained network, against what happened.
 
-No predictor but the baseline `start` (*oracle*) sees a label of an absent class. They know the pre-trained head, the labelled fine-tuning data, and the
-test images as an unlabelled pool, in which an absent class is represented by the images that the pre-trained network
-scores highest for it. The outcomes use the labels (*oracle*).
+No predictor but the baseline `start` (*oracle*) sees a label of an absent class. They know the pre-trained head, the
+labelled fine-tuning data, and the test images as an unlabelled pool, in which an absent class is represented by the images
+that the pre-trained network scores highest for it. The outcomes use the labels (*oracle*).
 """
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ def by_class(study: Study, spec: RunSpec) -> pd.DataFrame:
 
 def _dear(study: Study, spec: RunSpec, best: torch.Tensor) -> dict[str, torch.Tensor]:
     """What takes derivatives: `step` (U, IMAGES, D), the first-order motion of the pool images, and `kernel` (U, K), the
-    normalised kernel of each absent class's best image with each seen class; stored with the run."""
+    normalised kernel of each absent class's best image with each seen class; stored beside the run."""
 
     def derive() -> dict[str, torch.Tensor]:
         before, _ = runs.both_models(spec, study.device)

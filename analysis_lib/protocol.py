@@ -65,13 +65,12 @@ def shares(cells: dict[tuple[float, int], Study], chosen: pd.DataFrame) -> pd.Da
     for (lr, epochs), study in cells.items():
         own = chosen[(chosen["lr"] == lr) & (chosen["epochs"] == epochs)].set_index(["seed", "method"])["gamma"]
         for block, spec in zip(blocks, study.specs):
-            units = study.units(study.outputs(spec, spec.epochs, "test"))
             test = study.outputs(spec, spec.epochs, "test")
             for method in methods:
                 shifted = shift_logits(test.logits, study.split(spec), own[spec.seed, method])
                 block.append((shifted.argmax(1) == test.labels).double())
     values = [torch.stack(block) for block in blocks]
-    n_samples = values[0].shape[1]
+    n_samples, units = values[0].shape[1], study.units(test)
     generator = runtime.generator_for("protocol", next(iter(cells.values())).benchmark)
     once = torch.ones(1, n_samples, dtype=torch.float64), torch.ones(1, n_seeds, dtype=torch.float64)
     found, drawn = (_shares(resampled_means(values, *counts), methods, len(cells)) for counts in (once, draw_unit_resamples(units, n_seeds, generator)))

@@ -91,7 +91,7 @@ def space_by_checkpoint(study: Study) -> pd.DataFrame:
 
 
 def views(study: Study, spec: RunSpec) -> pd.DataFrame:
-    """Unit test features before and after in one plane, by PCA, UMAP and t-SNE; made once and stored with the run.
+    """Unit test features before and after in one plane, by PCA, UMAP and t-SNE; made once and stored beside the run.
 
     Columns: view, sample (row of the manifest), label (class name), group, checkpoint, x, y.
     """
