@@ -119,8 +119,12 @@ def actual_displacement(model: nn.Module, targets: Images, step: Step, eta: floa
     """
     backbone = _Backbone(model)
     _check_step(backbone, step)
+    return _moved_features(backbone, targets, step, eta, batch_size) - _moved_features(backbone, targets, step, 0.0, batch_size)
+
+
+def _moved_features(backbone: _Backbone, targets: Images, step: Step, eta: float, batch_size: int) -> torch.Tensor:
     moved = {name: value + eta * step[name] for name, value in backbone.theta.items()}
-    return torch.cat([backbone.at(moved, x) - backbone(x) for _, x in _batches(targets, torch.arange(len(targets)), batch_size)])
+    return torch.cat([backbone.at(moved, x) for _, x in _batches(targets, torch.arange(len(targets)), batch_size)])
 
 
 def _check_step(backbone: _Backbone, step: Step) -> None:
@@ -130,6 +134,7 @@ def _check_step(backbone: _Backbone, step: Step) -> None:
         raise UserError(f"the step does not fit the backbone at {odd[0]!r} ({len(odd)} of {len(wanted)} parameters); make it with the same model")
 
 
+@torch.no_grad()
 def step_check(model: nn.Module, targets: Images, step: Step, etas: Sequence[float], batch_size: int = 64) -> pd.DataFrame:
     """How far the first-order picture reaches: the predicted against the actual displacement, at each learning rate.
 
@@ -139,9 +144,10 @@ def step_check(model: nn.Module, targets: Images, step: Step, etas: Sequence[flo
     still falls linearly, the norm over all targets only with the square root of eta. Arguments and errors as in
     `predicted_displacement`. Source: ours.
     """
-    slope, table = predicted_displacement(model, targets, step, batch_size).double(), []
+    backbone, slope, table = _Backbone(model), predicted_displacement(model, targets, step, batch_size).double(), []
+    start = _moved_features(backbone, targets, step, 0.0, batch_size)
     for eta in etas:
-        actual, predicted = actual_displacement(model, targets, step, eta, batch_size).double(), eta * slope
+        actual, predicted = (_moved_features(backbone, targets, step, eta, batch_size) - start).double(), eta * slope
         cosine = (actual * predicted).sum() / (actual.norm() * predicted.norm())
         error = (actual - predicted).norm(dim=1) / actual.norm(dim=1)
         table.append({"eta": eta, "cosine": cosine.item(), "relative_error": error.mean().item()})
