@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import calibrate_cli, notebooks, paths, protocol, runs, store, study
+from . import calibrate_cli, notebooks, paths, prediction, protocol, runs, store, study
 from .data.embedded import EMBEDDED
 from .data.images import load_images
 from .data.manifest import load_manifest
@@ -28,6 +28,8 @@ def run(arguments: argparse.Namespace) -> None:
     for spec in dict.fromkeys(specs):
         for each in (spec, *runs.fold_specs(spec)):
             print(paths.shown(paths.run(runs.execute(each, arguments.device))), flush=True)
+    designed = prediction.dissimilar_study(study.open_study(*wanted, seeds, arguments.device))
+    print(paths.shown(paths.run(designed.specs[0].run_id)))
 
 
 def notebook(arguments: argparse.Namespace) -> None:
@@ -60,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("benchmark", help="a name from data_manifests/, such as digits or emoji")
     verb.set_defaults(act=data)
 
-    verb = verbs.add_parser("run", help="make the fine-tuning runs of a profile, of its grid, and their cross-validation folds; continues what was interrupted")
+    verb = verbs.add_parser("run", help="make the fine-tuning runs of a profile and of its grid, their cross-validation folds, and the one on dissimilar classes; continues what was interrupted")
     verb.add_argument("benchmark", help="a name from data_manifests/, such as digits or emoji")
     verb.add_argument("--profile", default="default", help="smoke, default or full (default: %(default)s)")
     verb.add_argument("--seeds", default="0,1,2", help="class splits and training orders (default: %(default)s)")

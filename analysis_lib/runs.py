@@ -69,6 +69,7 @@ def execute(spec: RunSpec, device: str | None = None) -> str:
         with store.locked(spec.run_id):
             if store.state(spec.run_id) != "done":
                 runtime.deterministic()
+                runtime.reuse_memory()
                 _begin(spec, picked)
                 (_pretrain if spec.stage == "pretrain" else _finetune)(spec, picked)
     return spec.run_id
@@ -170,6 +171,7 @@ def both_models(spec: RunSpec, device: str | None = None) -> tuple[torch.nn.Modu
     """The network before and after the fine-tuning of a finished run, in eval mode, in the run's float type."""
     manifest, picked = load_manifest(spec.benchmark), runtime.pick_device(device)
     runtime.deterministic()
+    runtime.reuse_memory()
     before, after = (models.create_model(spec.model, len(manifest.class_names)) for _ in range(2))
     before.load_state_dict(starting_weights(spec, manifest, before, picked))  # rounded to float32, as where training began
     for model in (before, after):

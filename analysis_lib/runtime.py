@@ -1,5 +1,6 @@
 """Device, named seeds, progress and versions: the surroundings of a computation."""
 
+import ctypes
 import hashlib
 import importlib.metadata
 import os
@@ -15,6 +16,7 @@ from tqdm.auto import tqdm
 from .errors import UserError
 
 HEADLESS = "TQDM_DISABLE"  # tqdm's own switch; set for kernels that nobody watches
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # glibc's numbers for mallopt
 STACK = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "matplotlib", "seaborn", "papermill")
 
 
@@ -45,9 +47,22 @@ def generator_for(*names: object) -> torch.Generator:
     return torch.Generator().manual_seed(seed_for(*names))
 
 
+def reuse_memory() -> None:
+    """Keep freed memory in the process, where the C library allows it: a batch's tensors are as large as the last one's.
+
+    By default glibc hands large blocks back and takes them anew, and the kernel clears every page again. `bench/allocator.py`
+    says what that costs.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt") and platform.libc_ver()[0] == "glibc":
+        library.mallopt(MMAP_MAX, 0)
+        library.mallopt(TRIM_THRESHOLD, 2**31 - 1)
+
+
 def deterministic() -> None:
     """Ask torch for the same bytes on every run on the same machine."""
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads such memory, and filling it costs a tenth
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
 

@@ -49,7 +49,7 @@ def measure(name, size, n):
     calls = {  # each with its number of passes over N images
         "step": (1, lambda: backbone_step(model, images, labels, batch_size=BATCH)),
         "displacement": (1, lambda: predicted_displacement(model, images, step, BATCH)),
-        "kernel": (PROBES * 9 / 8, lambda: class_kernel(model, images, labels, targets, probes, CLASSES, BATCH)),
+        "kernel": (PROBES * 9 / 8, lambda: class_kernel(model, images, labels, targets, probes, batch_size=BATCH)),
         "self": (PROBES / 8, lambda: self_kernel(model, targets, probes)),
     }
     plain, base, parameters = best_of(3, forward), peak(forward), sum(value.numel() for value in step.values())

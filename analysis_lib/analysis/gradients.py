@@ -60,11 +60,12 @@ class _Backbone(nn.Module):
         head = self.model.get_classifier()
         return pull(feature_gradients(head(features), labels.to(features.device), head.weight).to(features))[0]
 
-    def pull_probe(self, x: torch.Tensor, probe: torch.Tensor) -> torch.Tensor:
-        """sum_i J(x_i)^T v for one v (D,), as a vector (P,) in channels-last order, the one of gradients in memory."""
+    def pull_probes(self, x: torch.Tensor, probes: torch.Tensor) -> Iterator[torch.Tensor]:
+        """sum_i J(x_i)^T v for each v of (R, D), one at a time, as a vector (P,) in channels-last order, the one of gradients in memory."""
         features, pull = vjp(lambda theta: self.at(theta, x), self.theta)
-        step = pull(probe.to(features).expand_as(features))[0]
-        return torch.cat([(part.movedim(1, -1) if part.ndim == 4 else part).flatten() for part in step.values()])
+        for probe in probes.to(features):
+            step = pull(probe.expand_as(features))[0]
+            yield torch.cat([(part.movedim(1, -1) if part.ndim == 4 else part).flatten() for part in step.values()])
 
 
 def _batches(images: Images, rows: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -167,31 +168,32 @@ def class_displacements(model: nn.Module, images: Images, labels: torch.Tensor, 
 
 @torch.no_grad()
 def class_kernel(
-    model: nn.Module, images: Images, labels: torch.Tensor, targets: Images, probes: torch.Tensor, held: int = 32, batch_size: int = 64
+    model: nn.Module, images: Images, labels: torch.Tensor, targets: Images, probes: torch.Tensor, memory: int = 2**31, batch_size: int = 64
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The scalar kernel k(x', x_i) = tr(J(x') J(x_i)^T) / D, averaged over the examples of each class.
 
     images : (N, 3, H, W); labels : (N,) any groups, `torch.arange(N)` for single samples; targets : (N', 3, H, W);
     probes : (R, D) with R > 1 rows v ~ N(0, I), each giving <J(x')^T v, mean_i J(x_i)^T v> / D, which is unbiased. Returns
     the mean over probes and its standard error, both (N', K) float64 on the CPU; columns are the classes of `labels`, ascending.
-    Costs R (N + ceil(K / held) N') reverse passes; memory holds `held` parameter vectors. The normalised kernel is
-    `influence.normalized_kernel`. Raises UserError for a model in train mode, labels or probes that do not fit.
+    Costs R (N + N') reverse passes where K parameter vectors fit into `memory` bytes; where only H do, R (N + ceil(K / H) N').
+    The normalised kernel is `influence.normalized_kernel`. Raises UserError for a model in train mode, labels or probes that do not fit.
     Source: Hutchinson's trace estimator; one pull-back for a whole class is ours.
     """
     backbone, groups = _Backbone(model), _rows_by_class(images, labels)
     _check_probes(model, probes)
     draws = torch.empty(len(probes), len(targets), len(groups), dtype=torch.float64)
-    size = sum(value.numel() for value in backbone.theta.values())
-    means = next(iter(backbone.theta.values())).new_empty(min(held, len(groups)), size)
+    size, some = sum(value.numel() for value in backbone.theta.values()), next(iter(backbone.theta.values()))
+    held = max(1, memory // (size * some.element_size()))
+    means = some.new_empty(min(held, len(groups)), size)
     for first in range(0, len(groups), held):
         block = groups[first : first + held]
-        for draw, probe in zip(draws, probes):
+        for draw, probe in zip(draws, probes.split(1)):
             means.zero_()
             for mean, rows in zip(means, block):
                 for _, x in _batches(images, rows, batch_size):
-                    mean.add_(backbone.pull_probe(x, probe), alpha=1 / len(rows))
+                    mean.add_(next(backbone.pull_probes(x, probe)), alpha=1 / len(rows))
             for row, x in _batches(targets, torch.arange(len(targets)), 1):
-                draw[row, first : first + held] = (means[: len(block)] @ backbone.pull_probe(x, probe) / len(probe)).double().cpu()
+                draw[row, first : first + held] = (means[: len(block)] @ next(backbone.pull_probes(x, probe)) / probe.shape[1]).double().cpu()
     return _mean_and_error(draws)
 
 
@@ -200,14 +202,14 @@ def self_kernel(model: nn.Module, images: Images, probes: torch.Tensor) -> tuple
     """k(x, x) = E ||J(x)^T v||^2 / D of each image: the mean over probes and its standard error, both (N,) float64 on the CPU.
 
     images : (N, 3, H, W); probes : (R, D) as in `class_kernel`; with the same probes as there, the normalised estimate too
-    stays within -1..1. Costs R N reverse passes. Errors as in `class_kernel`. Source: ours.
+    stays within -1..1. Costs N forward and R N backward passes. Errors as in `class_kernel`. Source: ours.
     """
     backbone = _Backbone(model)
     _check_probes(model, probes)
     draws = torch.empty(len(probes), len(images), dtype=torch.float64)
     for row, x in _batches(images, torch.arange(len(images)), 1):
-        for draw, probe in zip(draws, probes):
-            draw[row] = (backbone.pull_probe(x, probe).square().sum() / len(probe)).double().cpu()
+        for draw, pulled in zip(draws, backbone.pull_probes(x, probes)):
+            draw[row] = (pulled.square().sum() / probes.shape[1]).double().cpu()
     return _mean_and_error(draws)
 
 
