@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 
-from . import calibrate_page, checkpoints, paths, store
+from . import calibrate_page, checkpoints, paths, runtime, store
 from .analysis.accuracy import accuracies
 from .analysis.calibration import seen_absent_curve
 from .analysis.estimators import AUTO, ESTIMATORS, resolve
@@ -54,6 +54,7 @@ def calibrate_files(arguments: argparse.Namespace) -> None:
         print(f"dry run: would write {files}; nothing is written")
         return
 
+    runtime.reuse_memory()
     split, data = inputs.split, inputs.measure()
     result = calibrate_logits(data.logits, data.labels, split.seen, arguments.method, data.pretrained_logits)
     report = result.report | inputs.about | {"class_names": inputs.names or None}

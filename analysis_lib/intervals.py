@@ -90,7 +90,7 @@ def gamma_intervals(study: Study, resamples: int = 200) -> pd.DataFrame:
     """How far each estimator's gamma varies with the fine-tuning samples drawn: columns seed, method, gamma, low, high, n.
 
     A bootstrap over the groups of rows that the estimator sees, which for cross-validation are single held-out images of
-    the folds; the networks are held fixed. n : rows. Source: ours.
+    the folds; the networks are held fixed. Transductive ones are left out. n : rows. Source: ours.
     """
     found = []
     for spec in study.specs:

@@ -67,6 +67,8 @@ METHODS = {  # method: label, marker
     "pcv": ("PCV", "v"),
     "pcv_balanced": ("PCV, balanced", "<"),
     "pcv_stand_in": ("PCV with stand-ins", "P"),
+    "share (transductive)": ("matched share (transductive)", "h"),
+    "share_stand_in (transductive)": ("same, with stand-ins", "H"),
     "wise": ("WiSE, halfway", "X"),
     "logit_adjustment": ("logit adjustment", "1"),
     "group_temperature": ("group temperature", "2"),

@@ -50,8 +50,8 @@ def generator_for(*names: object) -> torch.Generator:
 def reuse_memory() -> None:
     """Keep freed memory in the process, where the C library allows it: a batch's tensors are as large as the last one's.
 
-    By default glibc hands large blocks back and takes them anew, and the kernel clears every page again. `bench/allocator.py`
-    says what that costs.
+    By default glibc hands large blocks back and takes them anew, and the kernel clears every page again; `bench/throughput.py`
+    says what that costs. The process stays as large as it once was.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt") and platform.libc_ver()[0] == "glibc":

@@ -1,6 +1,7 @@
 """Shifts of the absent logits over a study: how each method chooses gamma, and what the choice gives.
 
-Where absent-class labels enter a choice, the row says *oracle*; every other gamma comes from the fine-tuning data.
+Where absent-class labels enter a choice, the row says *oracle*, and where unlabelled test images do, *transductive*;
+every other gamma comes from the fine-tuning data.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from .analysis.calibration import (
     best_overall,
     pseudo_cross_validation,
 )
-from .analysis.estimators import ESTIMATORS, Evidence, estimate_gamma
+from .analysis.estimators import ESTIMATORS, Evidence, estimate_gamma, matched_share_gamma
 from .spec import RunSpec
 from .split import ClassSplit
 from .study import FINE_TUNED, PRE_TRAINED, Study, checkpoints_only
@@ -26,7 +27,9 @@ from .study import FINE_TUNED, PRE_TRAINED, Study, checkpoints_only
 NONE, ORACLE = "none", "gamma* (oracle)"
 CROSS_VALIDATED = {"pcv": best_overall, "pcv_balanced": best_balanced}
 BRACKETED = "pcv_stand_in"  # the mean of pcv_balanced and stand_in_sure, which err to opposite sides on development runs
-METHODS = (NONE, *ESTIMATORS, *CROSS_VALIDATED, BRACKETED, ORACLE)
+SHARE, SHARE_STAND_IN = "share (transductive)", "share_stand_in (transductive)"  # the share matched, and its mean with stand_in
+TRANSDUCTIVE = (SHARE, SHARE_STAND_IN)
+METHODS = (NONE, *ESTIMATORS, *CROSS_VALIDATED, BRACKETED, *TRANSDUCTIVE, ORACLE)
 
 
 def folds_of(study: Study, spec: RunSpec) -> list[Fold]:
@@ -54,7 +57,8 @@ def folds_of(study: Study, spec: RunSpec) -> list[Fold]:
 def choosers(study: Study, spec: RunSpec) -> dict[str, Callable[[], float]]:
     """Every method as a function that finds gamma of the fine-tuned model, in the order of `METHODS`.
 
-    All but the oracle see the fine-tuning data alone; those of cross-validation make their fold runs if missing.
+    All see the fine-tuning data alone, but `TRANSDUCTIVE` (unlabelled test images too) and the oracle; those of
+    cross-validation make their fold runs if missing.
     """
     after = study.fine_tuning_outputs(spec, spec.epochs)
     evidence = Evidence(after.logits, after.labels, study.split(spec), study.fine_tuning_outputs(spec, 0).logits)
@@ -66,6 +70,8 @@ def choosers(study: Study, spec: RunSpec) -> dict[str, Callable[[], float]]:
     found = {NONE: lambda: 0.0} | {name: partial(estimate_gamma, name, evidence) for name in ESTIMATORS}
     found |= {name: partial(crossed, choose) for name, choose in CROSS_VALIDATED.items()}
     found[BRACKETED] = lambda: (found["pcv_balanced"]() + found["stand_in_sure"]()) / 2
+    found[SHARE] = lambda: matched_share_gamma(study.outputs(spec, spec.epochs, "test").logits, study.split(spec))
+    found[SHARE_STAND_IN] = lambda: (found[SHARE]() + found["stand_in"]()) / 2
     return found | {ORACLE: lambda: study.curve(spec, spec.epochs).best().gamma}
 
 

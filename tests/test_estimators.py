@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from analysis_lib import ClassSplit, UserError, shift_logits
-from analysis_lib.analysis.estimators import AUTO, COMPARING, ESTIMATORS, Evidence, estimate_gamma, largest_logit_gap, resolve
+from analysis_lib.analysis.estimators import (
+    AUTO,
+    COMPARING,
+    ESTIMATORS,
+    Evidence,
+    estimate_gamma,
+    largest_logit_gap,
+    matched_share_gamma,
+    resolve,
+)
 
 
 @pytest.fixture
@@ -106,3 +115,40 @@ def test_what_no_finite_gamma_can_follow_from_is_refused(evidence):
 def test_an_unknown_method_names_the_choices(evidence):
     with pytest.raises(UserError, match="unknown method 'agl' .did you mean 'alg'"):
         estimate_gamma("agl", evidence)
+
+
+@pytest.mark.parametrize("share", [None, 0.0, 0.31, 0.5, 1.0])
+def test_the_matched_share_is_what_is_predicted(evidence, share):
+    """Every share can be reached to half a sample where gaps differ, and no label is asked for."""
+    split, logits = evidence.split, evidence.logits
+    gamma = matched_share_gamma(logits, split, share)
+    predicted = (~split.is_seen(shift_logits(logits, split, gamma).argmax(1))).double().sum().item()
+    assert abs(predicted - 60 * (5 / 9 if share is None else share)) <= 0.5
+    assert matched_share_gamma(shift_logits(logits, split, -3.0), split, share) == pytest.approx(gamma + 3.0, abs=1e-5)
+    assert matched_share_gamma(logits.flip(0), split, share) == gamma
+
+
+def test_samples_that_tie_change_sides_together():
+    split = ClassSplit(2, [0])
+    logits = torch.tensor([[1.0, 0.0]] * 3 + [[2.0, 0.0]])
+    reached = [matched_share_gamma(logits, split, share) for share in (0.3, 0.4, 0.8, 0.9)]  # 0, 3/4 and 1 can be had
+    assert reached == [0.0, 1.5, 1.5, 3.0]
+
+
+def test_the_matched_share_finds_an_offset_exactly_where_groups_part(random):
+    """Seen samples lead by 5, absent ones by -5, then the absent logits lose 20: with the true share nobody is on the wrong side."""
+    split = ClassSplit(10, range(4))
+    labels = torch.randint(10, (500,), generator=random)
+    logits = torch.zeros(500, 10).scatter(1, labels[:, None], 5.0)
+    spoiled = shift_logits(logits, split, -20.0)
+    gamma = matched_share_gamma(spoiled, split, (labels >= 4).double().mean().item())
+    assert 15 < gamma < 25 and (shift_logits(spoiled, split, gamma).argmax(1) == labels).all()
+
+
+def test_the_matched_share_says_what_does_not_fit(evidence):
+    with pytest.raises(UserError, match=r"shape \(60, 9\); expected \(N, 4\)"):
+        matched_share_gamma(evidence.logits, ClassSplit(4, [0]))
+    with pytest.raises(UserError, match="at least one row"):
+        matched_share_gamma(evidence.logits[:0], evidence.split)
+    with pytest.raises(UserError, match="share of absent samples is 1.2; expected a fraction"):
+        matched_share_gamma(evidence.logits, evidence.split, 1.2)

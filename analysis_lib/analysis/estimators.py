@@ -3,6 +3,7 @@
 The gaps compare how high the network scores seen classes that are *wrong* with how high it scores absent classes, on
 the same samples. They differ in the statistic (mean or maximum over classes) and in what they call no gap at all: zero,
 or the gap that the pre-trained model had on these samples. The stand-in estimator lets every sample play an absent one.
+Apart stands `matched_share_gamma`, which is transductive: it looks at unlabelled images of the target, absent classes among them.
 """
 
 import math
@@ -66,6 +67,25 @@ def stand_in_gamma(
     lost, won = len(split.seen) * (leader == labels).double(), len(absent) * leads(played - top_u)
     change = torch.zeros_like(breakpoints).index_add(0, state, torch.cat([-lost, won]))
     return between(breakpoints)[torch.cat([change.new_zeros(1), change.cumsum(0)]).argmax()].item()
+
+
+def matched_share_gamma(target_logits: torch.Tensor, split: ClassSplit, share: float | None = None) -> float:
+    """The gamma at which the wanted share of unlabelled target samples is predicted absent.
+
+    target_logits : (N, C) of the fine-tuned model on images of all classes; share : of absent samples among them, in
+    [0, 1]; when None that of the classes, which is right where classes are equally frequent. Of the states that one
+    gamma can reach, the nearest in share, the lower of two. Raises UserError for logits without rows or of other
+    classes and for a share outside [0, 1]. Source: ours.
+    """
+    if target_logits.ndim != 2 or target_logits.shape[1] != split.num_classes or not len(target_logits):
+        raise UserError(f"the target logits have shape {tuple(target_logits.shape)}; expected (N, {split.num_classes}) with at least one row")
+    share = len(split.absent) / split.num_classes if share is None else share
+    if not 0 <= share <= 1:
+        raise UserError(f"the share of absent samples is {share}; expected a fraction from 0 to 1")
+    gaps = best_in(target_logits.double(), split.seen)[0] - best_in(target_logits.double(), split.absent)[0]
+    breakpoints, counts = gaps.unique(return_counts=True)
+    absent = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return between(breakpoints)[(absent - share * len(gaps)).abs().argmin()].item()
 
 
 def _change(gap: Callable[[torch.Tensor, torch.Tensor, ClassSplit], float]) -> Callable[[Evidence], float]:
