@@ -14,6 +14,7 @@ import torch
 
 from . import runs, runtime, shifts
 from .analysis.calibration import shift_logits
+from .analysis.estimators import matched_share_gamma
 from .analysis.uncertainty import draw_unit_resamples, resampled_means
 from .data.manifest import load_manifest
 from .spec import RunSpec, grid, recipe
@@ -79,6 +80,38 @@ def shares(cells: dict[tuple[float, int], Study], chosen: pd.DataFrame) -> pd.Da
     rows = [(name, method, *(float(series[i, j]) for series in (found[0], low, high)), n_samples, n_seeds)
             for i, name in enumerate(names) for j, method in enumerate(methods)]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def mismatch(cells: dict[tuple[float, int], Study], absent_shares: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9)) -> pd.DataFrame:
+    """What the transductive choices are worth where absent samples are rarer or more frequent than matching assumes.
+
+    The pool that chooses gamma holds all test samples of one group and so many of the other, drawn by a named seed, that
+    absent ones have the given share; matching assumes the share of the classes. All test samples score, as in `shares`.
+    Columns: absent_share, method, median, worst (share of the oracle's gain, over cells), n_cells, n_seeds.
+    """
+    found = []
+    for absent_share, study in product(absent_shares, cells.values()):
+        gains = dict.fromkeys((*shifts.TRANSDUCTIVE, shifts.ORACLE), 0.0)
+        for spec in study.specs:
+            split, curve = study.split(spec), study.curve(spec, spec.epochs)
+            matched = matched_share_gamma(_pool(study, spec, absent_share), split)
+            both = (matched + shifts.choosers(study, spec)["stand_in"]()) / 2
+            for method, gamma in zip(gains, (matched, both, curve.best().gamma)):
+                gains[method] += curve.at(gamma).acc_yy - curve.at(0.0).acc_yy
+        oracle = gains.pop(shifts.ORACLE)
+        found += [(absent_share, method, gain / oracle if oracle else float("nan"), len(study.specs)) for method, gain in gains.items()]
+    table = pd.DataFrame(found, columns=["absent_share", "method", "share", "n_seeds"]).groupby(["absent_share", "method"], as_index=False)
+    return table.agg(median=("share", "median"), worst=("share", "min"), n_cells=("share", "count"), n_seeds=("n_seeds", "first"))
+
+
+def _pool(study: Study, spec: RunSpec, absent_share: float) -> torch.Tensor:
+    """Logits (N', C) of test samples among which absent ones have the share."""
+    test = study.outputs(spec, spec.epochs, "test")
+    seen = study.split(spec).is_seen(test.labels)
+    order = torch.randperm(len(seen), generator=runtime.generator_for("pool", study.benchmark, spec.seed))
+    groups = [order[~seen[order]], order[seen[order]]]
+    size = min(len(groups[0]) / absent_share, len(groups[1]) / (1 - absent_share))
+    return test.logits[torch.cat([group[: round(size * share)] for group, share in zip(groups, (absent_share, 1 - absent_share))])]
 
 
 def development(benchmark: str, profile: str, device: str = "") -> pd.DataFrame:

@@ -64,3 +64,17 @@ def test_a_cell_where_the_oracle_gains_nothing_is_left_out():
     share = protocol._shares(accuracy, [shifts.NONE, "alg", shifts.ORACLE], 2)[0]
     assert share[0].isnan().all() and share[1].tolist() == pytest.approx([0, 0.5, 1])
     assert share[2].tolist() == pytest.approx(share[1].tolist()) and share[3].tolist() == pytest.approx(share[1].tolist())
+
+
+def test_a_mismatched_pool_has_the_wanted_share_and_spoils_the_match(digits, cells):
+    spec = digits.specs[0]
+    test = digits.outputs(spec, spec.epochs, "test")
+    known = {tuple(row.tolist()): bool(seen) for row, seen in zip(test.logits, digits.split(spec).is_seen(test.labels))}
+    for share in (0.1, 0.5, 0.9):
+        pool = protocol._pool(digits, spec, share)
+        absent = [not known[tuple(row.tolist())] for row in pool]
+        assert sum(absent) / len(absent) == pytest.approx(share, abs=0.01)
+        assert len(pool) == len({tuple(row.tolist()) for row in pool}) >= 0.5 * len(known)
+    table = protocol.mismatch(cells, (0.1, 0.5)).set_index(["absent_share", "method"])
+    assert (table["worst"] <= table["median"]).all() and (table["n_cells"] == 2).all() and (table["n_seeds"] == 2).all()
+    assert table.loc[(0.5, shifts.SHARE), "median"] > table.loc[(0.1, shifts.SHARE), "median"]
