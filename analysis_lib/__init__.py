@@ -7,6 +7,7 @@ compat.enable_torchvision()  # before anything imports torchvision or timm
 from .analysis.accuracy import accuracies
 from .analysis.calibration import average_logit_gap, pseudo_cross_validation, seen_absent_curve, shift_logits
 from .analysis.decomposition import softmax_decomposition
+from .analysis.estimators import matched_share_gamma, stand_in_gamma
 from .analysis.ncm import class_means, ncm_scores
 from .calibrate import calibrate
 from .errors import UserError
@@ -19,9 +20,11 @@ __all__ = [
     "average_logit_gap",
     "calibrate",
     "class_means",
+    "matched_share_gamma",
     "ncm_scores",
     "pseudo_cross_validation",
     "seen_absent_curve",
     "shift_logits",
     "softmax_decomposition",
+    "stand_in_gamma",
 ]
