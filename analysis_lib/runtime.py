@@ -62,7 +62,7 @@ def reuse_memory() -> None:
 def deterministic() -> None:
     """Ask torch for the same bytes on every run on the same machine."""
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads such memory, and filling it costs a tenth
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads such memory, and filling it costs up to a fifth
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
 

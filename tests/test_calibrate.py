@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import html
 import json
 import math
 import re
@@ -497,3 +498,35 @@ def test_a_fixed_size_transformer_at_another_size(newcomer, tmp_path, capsys):
     gamma = json.loads((tmp_path / "out.json").read_text())["gamma"]
     images = prepared(waves(0, 2, True, torch.Generator().manual_seed(0)))
     assert torch.allclose(logits_of(space["model"], images), shift_logits(logits_of(model, images), SPLIT, gamma), atol=1e-5)
+
+
+default_cfgs = timm.models.generate_default_cfgs({"biasless_resnet.none": {"classifier": "fc", "input_size": (3, 160, 160)}})  # where timm looks
+
+
+@timm.models.register_model
+def biasless_resnet(pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay=None, **options):
+    """A timm architecture whose head has no bias."""
+    model = timm.create_model(ARCH, **options)
+    model.fc.bias = None
+    return model
+
+
+def test_the_page_says_how_to_load_a_head_that_gained_its_bias(newcomer, tmp_path):
+    """The code on the page, run as it stands, gives the old logits with gamma on the absent classes."""
+    state = foreign.read_weights(newcomer / "finetuned.pth")[0]
+    bias = state.pop("fc.bias")
+    torch.save(state, tmp_path / "tuned.pth")
+    output = tmp_path / "out.safetensors"
+    changed = {"--checkpoint": tmp_path / "tuned.pth", "--model": "biasless_resnet"}
+    arguments = command(newcomer, output, "--method", "max_gap")
+    arguments = [changed.get(before, argument) for before, argument in zip([None, *arguments], arguments)]
+    at = arguments.index("--pretrained")
+    assert main(arguments[:at] + arguments[at + 2 :]) == 0
+    code = html.unescape(re.search(r"<pre><code>(.*?)</code></pre>", output.with_suffix(".html").read_text(), re.DOTALL)[1])
+    scope: dict = {}
+    exec(code, scope)  # noqa: S102 (our own page)
+    images = torch.rand(3, 3, SIZE, SIZE)
+    before = timm.create_model(ARCH, num_classes=10)
+    before.load_state_dict(state | {"fc.bias": torch.zeros_like(bias)})
+    gamma = json.loads(output.with_suffix(".json").read_text())["gamma"]
+    assert gamma != 0 and torch.allclose(logits_of(scope["model"], images), shift_logits(logits_of(before, images), SPLIT, gamma), atol=1e-5)

@@ -94,3 +94,33 @@ def test_a_run_is_held_by_one_at_a_time(project):
         order.append("first")
     other.join()
     assert order == ["first", "second"]
+
+
+def test_what_is_kept_is_made_once_by_whoever_asks_first(project):
+    path, calls, gate = paths.run_views("some-run"), [], threading.Barrier(4)
+
+    def make():
+        calls.append(threading.get_ident())
+        return {"x": torch.arange(3)}
+
+    def ask(found):
+        gate.wait()
+        found.append(store.kept(path, make)["x"])
+
+    found: list[torch.Tensor] = []
+    threads = [threading.Thread(target=ask, args=(found,)) for _ in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert len(calls) == 1 and len(found) == 4 and all(torch.equal(x, torch.arange(3)) for x in found)
+
+
+def test_what_cannot_be_made_is_not_kept(project):
+    path = paths.run_views("some-run")
+
+    def fail():
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"):
+        store.kept(path, fail)
+    assert not path.exists()
+    assert store.kept(path, lambda: {"x": torch.ones(1)})["x"] == 1

@@ -9,6 +9,9 @@ import torch
 
 from analysis_lib import accuracies, intervals, paths, shifts, study, tables
 from analysis_lib.data import overview
+from analysis_lib.data.images import load_images
+from analysis_lib.data.manifest import load_manifest
+from analysis_lib.outputs import Outputs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -127,3 +130,22 @@ def test_reported_means_are_over_seeds(digits):
     curves = [digits.curve(spec, 4).ausuc for spec in digits.specs]
     assert (row["mean"], row["std"]) == pytest.approx((sum(curves) / 2, torch.tensor(curves).std().item()))
     assert isinstance(means, pd.DataFrame) and not paths.table("digits", "summary").exists()
+
+
+def test_units_are_the_groups_of_the_manifest():
+    """Variants of a drawing share a number, and nothing else does."""
+    manifest = load_manifest("emoji")
+    index = torch.randperm(len(manifest.body), generator=torch.Generator().manual_seed(0))[:300]
+    units = study.Study(manifest, ()).units(Outputs(index, index, index, index)).tolist()
+    groups = [manifest.body["group"][i] for i in index.tolist()]
+    assert len(set(units)) == len(set(groups)) == len(set(zip(units, groups))) < 300
+
+
+def test_prepared_images_are_the_pictures_in_the_runs_float_type(digits):
+    spec, index = digits.specs[0], torch.tensor([5, 0, 7])
+    prepared = digits.prepared(spec, index, torch.device("cpu"))
+    head = digits.manifest.head
+    expected = [(load_images(digits.manifest)[i].double() / 255 - torch.tensor(head.mean)[:, None, None].double())
+                / torch.tensor(head.std)[:, None, None].double() for i in (7, 5)]
+    assert len(prepared) == 3 and prepared[torch.tensor([2, 0])].dtype == torch.float64
+    assert torch.allclose(prepared[torch.tensor([2, 0])], torch.stack(expected), rtol=0, atol=1e-6)
