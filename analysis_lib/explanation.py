@@ -12,6 +12,7 @@ import torch
 from . import paths, runs, runtime, store
 from .analysis import gradients, influence
 from .analysis.ncm import class_means, ncm_margins, ncm_scores
+from .analysis.representation import main_axes
 from .analysis.uncertainty import bootstrap_means
 from .data.images import load_images
 from .outputs import extract
@@ -176,8 +177,7 @@ def plane(study: Study, spec: RunSpec, target: int, most: int = 3) -> pd.DataFra
     chosen = found.classes[found.pulls[:, target].norm(dim=1).argsort(descending=True)[:most]]
     points = [start, start + step * (end - start).norm() / step.norm(), end, *(own.features[own.labels == c].double().mean(0) for c in chosen)]
     centred = torch.stack(points) - torch.stack(points).mean(0)
-    axes = torch.linalg.svd(centred, full_matrices=False)[2][:2]
-    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+    axes = main_axes(centred)[0]
     names = ["target", "first step", "fine-tuned", *(study.manifest.class_names[c] for c in chosen)]
     return pd.DataFrame({"what": names, "x": centred @ axes[0], "y": centred @ axes[1]})
 

@@ -16,6 +16,7 @@ from . import paths, runs, runtime, store
 from .analysis import gradients, influence
 from .analysis.association import spearman_over_groups
 from .analysis.ncm import class_means, ncm_margins, ncm_scores
+from .analysis.representation import main_axes
 from .spec import RunSpec
 from .study import FINE_TUNED, PRE_TRAINED, Study, checkpoints_only, metrics_by_epoch
 
@@ -37,9 +38,7 @@ def dissimilar_seen(study: Study) -> tuple[str, ...]:
     negative case, in which absent classes have no near seen class. Uses no data."""
     spec = study.specs[0]
     rows = normalize(study.head(spec, 0)[0].double(), dim=1)
-    axis = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)[2][0]
-    axis = axis * axis[axis.abs().argmax()].sign()
-    chosen = (rows @ axis).argsort(descending=True)[: len(study.split(spec).seen)]
+    chosen = (rows @ main_axes(rows)[0][0]).argsort(descending=True)[: len(study.split(spec).seen)]
     return tuple(study.manifest.class_names[c] for c in sorted(chosen.tolist()))
 
 

@@ -42,6 +42,15 @@ def feature_dimensions(features: torch.Tensor) -> dict[str, float]:
     return {"rank": float(rank), "effective_rank": effective.item(), "participation_ratio": participation.item()}
 
 
+def main_axes(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The main directions of points (N, D) about their mean, the first the longest.
+
+    Returns axes (K, D), the largest loading of each positive, and their singular values (K,). Source: principal components.
+    """
+    _, values, axes = torch.linalg.svd(points - points.mean(0), full_matrices=False)
+    return axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign(), values
+
+
 def joint_pca(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The two main directions of both states together.
 
@@ -50,9 +59,8 @@ def joint_pca(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, 
     paper, feature displacement figure.
     """
     both = _centred(_stacked(before, after))
-    _, values, axes = torch.linalg.svd(both, full_matrices=False)
-    axes = axes[:2] * axes[:2].gather(1, axes[:2].abs().argmax(1, keepdim=True)).sign()
-    points = both @ axes.T
+    axes, values = main_axes(both)
+    points = both @ axes[:2].T
     return *points.split(len(before)), values[:2].square() / values.square().sum()
 
 
