@@ -51,12 +51,12 @@ def reuse_memory() -> None:
     """Keep freed memory in the process, where the C library allows it: a batch's tensors are as large as the last one's.
 
     By default glibc hands large blocks back and takes them anew, and the kernel clears every page again; `bench/throughput.py`
-    says what that costs. The process stays as large as it once was.
+    says what that costs. From then on the process stays as large as it once was.
     """
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt") and platform.libc_ver()[0] == "glibc":
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
         library.mallopt(MMAP_MAX, 0)
-        library.mallopt(TRIM_THRESHOLD, 2**31 - 1)
+        library.mallopt(TRIM_THRESHOLD, -1)
 
 
 def deterministic() -> None:

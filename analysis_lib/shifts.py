@@ -27,8 +27,7 @@ from .study import FINE_TUNED, PRE_TRAINED, Study, checkpoints_only
 NONE, ORACLE = "none", "gamma* (oracle)"
 CROSS_VALIDATED = {"pcv": best_overall, "pcv_balanced": best_balanced}
 BRACKETED = "pcv_stand_in"  # the mean of pcv_balanced and stand_in_sure, which err to opposite sides on development runs
-SHARE, SHARE_STAND_IN = "share (transductive)", "share_stand_in (transductive)"  # the share matched, and its mean with stand_in
-TRANSDUCTIVE = (SHARE, SHARE_STAND_IN)
+MATCHED, MATCHED_STAND_IN = TRANSDUCTIVE = ("matched_share (transductive)", "matched_stand_in (transductive)")
 METHODS = (NONE, *ESTIMATORS, *CROSS_VALIDATED, BRACKETED, *TRANSDUCTIVE, ORACLE)
 
 
@@ -70,9 +69,18 @@ def choosers(study: Study, spec: RunSpec) -> dict[str, Callable[[], float]]:
     found = {NONE: lambda: 0.0} | {name: partial(estimate_gamma, name, evidence) for name in ESTIMATORS}
     found |= {name: partial(crossed, choose) for name, choose in CROSS_VALIDATED.items()}
     found[BRACKETED] = lambda: (found["pcv_balanced"]() + found["stand_in_sure"]()) / 2
-    found[SHARE] = lambda: matched_share_gamma(study.outputs(spec, spec.epochs, "test").logits, study.split(spec))
-    found[SHARE_STAND_IN] = lambda: (found[SHARE]() + found["stand_in"]()) / 2
+    found |= {name: lambda name=name: transductive(study.outputs(spec, spec.epochs, "test").logits, study.split(spec), found["stand_in"]())[name]
+              for name in TRANSDUCTIVE}
     return found | {ORACLE: lambda: study.curve(spec, spec.epochs).best().gamma}
+
+
+def transductive(target_logits: torch.Tensor, split: ClassSplit, stand_in: float, share: float | None = None) -> dict[str, float]:
+    """gamma by matching the share of absent predictions on unlabelled target samples, and its mean with the stand-in gamma.
+
+    Arguments and errors as in `matched_share_gamma`; stand_in : from `stand_in_gamma`. Source: ours.
+    """
+    matched = matched_share_gamma(target_logits, split, share)
+    return {MATCHED: matched, MATCHED_STAND_IN: (matched + stand_in) / 2}
 
 
 def gammas(study: Study, spec: RunSpec) -> dict[str, float]:

@@ -1,9 +1,10 @@
 import re
+from dataclasses import replace
 
 import pytest
 
 from analysis_lib import __main__ as cli
-from analysis_lib import runs, store
+from analysis_lib import prediction, runs, store, study
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,8 @@ def test_a_full_disk_during_a_run_is_one_sentence_and_the_run_goes_on_later(proj
     assert cli.main(["run", "digits", "--profile", "smoke", "--seeds", "0", "--device", "cpu"]) == 0
     (spec,) = runs.plan("digits", "smoke", [0])
     assert store.state(spec.run_id) == "done"
+    designed = replace(spec, seen=prediction.dissimilar_seen(study.open_study("digits", "smoke", [0], "cpu")), record_every=spec.epochs)
+    assert store.state(designed.run_id) == "done", "the run on dissimilar classes is one of them"
 
 
 def test_interrupting_says_that_the_command_continues(project, capsys, monkeypatch):

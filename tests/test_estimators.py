@@ -13,6 +13,7 @@ from analysis_lib.analysis.estimators import (
     largest_logit_gap,
     matched_share_gamma,
     resolve,
+    stand_in_gamma,
 )
 
 
@@ -131,8 +132,8 @@ def test_the_matched_share_is_what_is_predicted(evidence, share):
 def test_samples_that_tie_change_sides_together():
     split = ClassSplit(2, [0])
     logits = torch.tensor([[1.0, 0.0]] * 3 + [[2.0, 0.0]])
-    reached = [matched_share_gamma(logits, split, share) for share in (0.3, 0.4, 0.8, 0.9)]  # 0, 3/4 and 1 can be had
-    assert reached == [0.0, 1.5, 1.5, 3.0]
+    reached = [matched_share_gamma(logits, split, share) for share in (0.3, 0.375, 0.4, 0.8, 0.9)]  # 0, 3/4 and 1 can be had
+    assert reached == [0.0, 0.0, 1.5, 1.5, 3.0]
 
 
 def test_the_matched_share_finds_an_offset_exactly_where_groups_part(random):
@@ -143,6 +144,23 @@ def test_the_matched_share_finds_an_offset_exactly_where_groups_part(random):
     spoiled = shift_logits(logits, split, -20.0)
     gamma = matched_share_gamma(spoiled, split, (labels >= 4).double().mean().item())
     assert 15 < gamma < 25 and (shift_logits(spoiled, split, gamma).argmax(1) == labels).all()
+
+
+def test_samples_that_no_gamma_moves_keep_their_side():
+    """Two samples stay seen and one absent whatever gamma; the others fill up to the wanted share."""
+    split = ClassSplit(2, [0])
+    logits = torch.tensor([[0.0, -torch.inf]] * 2 + [[-torch.inf, 0.0]] + [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
+    reached = {share: matched_share_gamma(logits, split, share) for share in (0.0, 1 / 6, 0.5, 1.0)}
+    assert reached == {0.0: 0.0, 1 / 6: 0.0, 0.5: 2.5, 1.0: 4.0}
+    for row in ([torch.nan, 0.0], [-torch.inf, -torch.inf]):
+        with pytest.raises(UserError, match="the target logits hold NaN, or infinities"):
+            matched_share_gamma(torch.cat([logits, torch.tensor([row])]), split)
+
+
+def test_stand_ins_by_themselves_refuse_what_no_finite_gamma_follows_from(evidence):
+    masked = [part.index_fill(1, torch.tensor(evidence.split.absent), -torch.inf) for part in (evidence.logits, evidence.pretrained_logits)]
+    with pytest.raises(UserError, match="stand_in finds no finite gamma"):
+        stand_in_gamma(*masked, evidence.labels, evidence.split)
 
 
 def test_the_matched_share_says_what_does_not_fit(evidence):

@@ -8,6 +8,7 @@ from torch.func import functional_call, jacrev
 from torch.nn.functional import cross_entropy
 
 from analysis_lib import UserError, models
+from analysis_lib.analysis import gradients
 from analysis_lib.analysis.gradients import (
     actual_displacement,
     backbone_step,
@@ -164,7 +165,7 @@ def test_the_loss_falls_by_the_squared_length_of_the_step(name, dtype, random):
     assert length > 0 and fall == pytest.approx(-length, rel=1e-9 if dtype == torch.float64 else 1e-3)
 
 
-def test_the_kernel_is_the_trace_and_self_kernel_its_diagonal(narrow, data):
+def test_the_kernel_is_the_trace_and_self_kernel_its_diagonal(narrow, data, monkeypatch):
     """With sqrt(D) times the unit vectors as probes the estimate is the trace; blocks and batches do not matter."""
     images, labels, targets = data[0][:6], data[1][:6], data[2][:3]
     ours, theirs = jacobians(narrow, images), jacobians(narrow, targets)
@@ -172,6 +173,14 @@ def test_the_kernel_is_the_trace_and_self_kernel_its_diagonal(narrow, data):
     expected = torch.stack([traces[:, labels == c].mean(1) for c in (1, 3, 4)], 1)
     for memory, batch_size in ((0, 2), (2 * 8 * ours.shape[2], 2), (2**20, 64)):  # one class at a time, two, and all
         assert torch.allclose(class_kernel(narrow, images, labels, targets, EXACT, memory, batch_size)[0], expected, rtol=1e-9)
+    calls = []
+    real = gradients._Backbone.pull_probes
+    monkeypatch.setattr(gradients._Backbone, "pull_probes", lambda *given: calls.append(1) or real(*given))
+    for memory, blocks in ((0, 3), (2 * 8 * ours.shape[2], 2), (2**20, 1)):
+        calls.clear()
+        class_kernel(narrow, images, labels, targets, EXACT, memory, 1)
+        assert len(calls) == 12 * (6 + blocks * 3)
+    monkeypatch.undo()
     single = class_kernel(narrow, images, torch.arange(6), targets, EXACT)[0]
     assert torch.allclose(single, traces, rtol=1e-9)
     assert torch.allclose(self_kernel(narrow, images, EXACT)[0], ours.square().sum((1, 2)) / 12, rtol=1e-9)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis_lib import UserError, models, paths, runs, store, training
+from analysis_lib import UserError, models, paths, runs, runtime, store, training
 from analysis_lib.data.images import load_images
 from analysis_lib.data.manifest import load_manifest
 from analysis_lib.outputs import extract, normalizer
@@ -42,6 +42,17 @@ def test_the_same_seed_gives_the_same_bytes(plan, digits_root, monkeypatch):
     assert "done" in fresh and "checkpoint.safetensors" not in fresh
     monkeypatch.setenv("FTC_ROOT", str(digits_root))
     assert fresh == contents(plan.run_id)
+
+
+def test_memory_filled_with_nan_before_use_gives_the_same_bytes(plan, digits_root, monkeypatch):
+    """Nothing reads what was never written."""
+    monkeypatch.setattr(runtime, "reuse_memory", lambda: setattr(torch.utils.deterministic, "fill_uninitialized_memory", True))
+    runs.execute(plan, "cpu")
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    filled = contents(plan.run_id)
+    monkeypatch.setenv("FTC_ROOT", str(digits_root))
+    assert filled == contents(plan.run_id)
 
 
 @pytest.mark.parametrize("stop_at", range(0, 24, 2))

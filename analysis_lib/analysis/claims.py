@@ -2,8 +2,8 @@
 
 A claim *holds* where the whole 95 % interval of its difference lies on the claimed side of the bound, *does not hold*
 where the whole interval lies on the other side, and is *undecided* otherwise, also where there is no interval or one
-without width (nothing varied, so nothing says how far off it is). Each interval stands alone: of twenty claims that
-are all false, one is expected to hold by luck.
+without width (nothing varied, so nothing says how far off it is). Each interval stands alone: of forty claims that
+lie exactly on their bound, one is expected to hold by luck.
 """
 
 from dataclasses import dataclass

@@ -66,7 +66,13 @@ def stand_in_gamma(
     breakpoints, state = torch.cat([top_s - top_u, wrong_s - played]).unique(return_inverse=True)
     lost, won = len(split.seen) * (leader == labels).double(), len(absent) * leads(played - top_u)
     change = torch.zeros_like(breakpoints).index_add(0, state, torch.cat([-lost, won]))
-    return between(breakpoints)[torch.cat([change.new_zeros(1), change.cumsum(0)]).argmax()].item()
+    return _finite("stand_in", between(breakpoints)[torch.cat([change.new_zeros(1), change.cumsum(0)]).argmax()].item())
+
+
+def _finite(method: str, gamma: float) -> float:
+    if not math.isfinite(gamma):
+        raise UserError(f"{method} finds no finite gamma ({gamma}): some logits are infinite; drop classes that are never predicted")
+    return gamma
 
 
 def matched_share_gamma(target_logits: torch.Tensor, split: ClassSplit, share: float | None = None) -> float:
@@ -74,17 +80,19 @@ def matched_share_gamma(target_logits: torch.Tensor, split: ClassSplit, share: f
 
     target_logits : (N, C) of the fine-tuned model on images of all classes; share : of absent samples among them, in
     [0, 1]; when None that of the classes, which is right where classes are equally frequent. Of the states that one
-    gamma can reach, the nearest in share, the lower of two. Raises UserError for logits without rows or of other
-    classes and for a share outside [0, 1]. Source: ours.
+    gamma can reach, the nearest in share, the lower of two. Raises UserError for logits without rows, of other classes
+    or with NaN, for a sample whose groups cannot be compared, and for a share outside [0, 1]. Source: ours.
     """
     if target_logits.ndim != 2 or target_logits.shape[1] != split.num_classes or not len(target_logits):
         raise UserError(f"the target logits have shape {tuple(target_logits.shape)}; expected (N, {split.num_classes}) with at least one row")
     share = len(split.absent) / split.num_classes if share is None else share
     if not 0 <= share <= 1:
         raise UserError(f"the share of absent samples is {share}; expected a fraction from 0 to 1")
-    gaps = best_in(target_logits.double(), split.seen)[0] - best_in(target_logits.double(), split.absent)[0]
-    breakpoints, counts = gaps.unique(return_counts=True)
-    absent = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    gaps = best_in(target_logits, split.seen)[0].double() - best_in(target_logits, split.absent)[0].double()
+    if target_logits.isnan().any() or gaps.isnan().any():
+        raise UserError("the target logits hold NaN, or infinities that leave a sample no finite gap; drop these samples")
+    breakpoints, counts = gaps[gaps.isfinite()].unique(return_counts=True)  # an infinite gap keeps its side whatever gamma
+    absent = (gaps == -torch.inf).sum() + torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     return between(breakpoints)[(absent - share * len(gaps)).abs().argmin()].item()
 
 
@@ -126,7 +134,4 @@ def estimate_gamma(method: str, evidence: Evidence) -> float:
     `average_logit_gap` refuses or that give no finite gamma. Source: `alg` paper section 6; the others ours.
     """
     method = resolve(method, evidence.pretrained_logits is not None)
-    gamma = ESTIMATORS[method](evidence)
-    if not math.isfinite(gamma):
-        raise UserError(f"{method} finds no finite gamma ({gamma}): some logits are infinite; drop classes that are never predicted")
-    return gamma
+    return _finite(method, ESTIMATORS[method](evidence))

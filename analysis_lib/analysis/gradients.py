@@ -2,8 +2,8 @@
 
 f(x) are the features (N, D) that enter the head, theta all parameters but the head's (P numbers), J(x) = df/dtheta.
 A step moves theta by sum_i J(x_i)^T u_i, one reverse pass over the fine-tuning batches; the features of any x' then move
-by J(x') times that, one forward-mode pass over the target batches. Memory holds one batch and a few parameter vectors,
-however many samples there are; the kernel J(x') J(x_i)^T is never formed.
+by J(x') times that, one forward-mode pass over the target batches. Memory holds one batch and a few parameter vectors
+(`class_kernel`: as many as it is allowed), however many samples there are; the kernel J(x') J(x_i)^T is never formed.
 
 The model has timm's face (forward_features, forward_head, get_classifier) and must be in eval mode: BatchNorm in train
 mode and dropout break the derivation. Images are prepared floats on the model's device. Nothing here changes the model.
@@ -66,6 +66,9 @@ class _Backbone(nn.Module):
         for probe in probes.to(features):
             step = pull(probe.expand_as(features))[0]
             yield torch.cat([(part.movedim(1, -1) if part.ndim == 4 else part).flatten() for part in step.values()])
+
+    def pull_probe(self, x: torch.Tensor, probe: torch.Tensor) -> torch.Tensor:
+        return next(self.pull_probes(x, probe[None]))
 
 
 def _batches(images: Images, rows: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -175,7 +178,8 @@ def class_kernel(
     images : (N, 3, H, W); labels : (N,) any groups, `torch.arange(N)` for single samples; targets : (N', 3, H, W);
     probes : (R, D) with R > 1 rows v ~ N(0, I), each giving <J(x')^T v, mean_i J(x_i)^T v> / D, which is unbiased. Returns
     the mean over probes and its standard error, both (N', K) float64 on the CPU; columns are the classes of `labels`, ascending.
-    Costs R (N + N') reverse passes where K parameter vectors fit into `memory` bytes; where only H do, R (N + ceil(K / H) N').
+    Costs R (N + N') reverse passes where K parameter vectors fit into `memory` bytes; where only H do (one always does),
+    R (N + ceil(K / H) N').
     The normalised kernel is `influence.normalized_kernel`. Raises UserError for a model in train mode, labels or probes that do not fit.
     Source: Hutchinson's trace estimator; one pull-back for a whole class is ours.
     """
@@ -187,13 +191,13 @@ def class_kernel(
     means = some.new_empty(min(held, len(groups)), size)
     for first in range(0, len(groups), held):
         block = groups[first : first + held]
-        for draw, probe in zip(draws, probes.split(1)):
+        for draw, probe in zip(draws, probes):
             means.zero_()
             for mean, rows in zip(means, block):
                 for _, x in _batches(images, rows, batch_size):
-                    mean.add_(next(backbone.pull_probes(x, probe)), alpha=1 / len(rows))
+                    mean.add_(backbone.pull_probe(x, probe), alpha=1 / len(rows))
             for row, x in _batches(targets, torch.arange(len(targets)), 1):
-                draw[row, first : first + held] = (means[: len(block)] @ next(backbone.pull_probes(x, probe)) / probe.shape[1]).double().cpu()
+                draw[row, first : first + held] = (means[: len(block)] @ backbone.pull_probe(x, probe) / len(probe)).double().cpu()
     return _mean_and_error(draws)
 
 

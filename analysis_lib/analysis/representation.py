@@ -43,11 +43,11 @@ def feature_dimensions(features: torch.Tensor) -> dict[str, float]:
 
 
 def main_axes(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The main directions of points (N, D) about their mean, the first the longest.
+    """The min(N, D) main directions of points (N, D) about their mean, the longest first, float64.
 
-    Returns axes (K, D), the largest loading of each positive, and their singular values (K,). Source: principal components.
+    Returns axes (min(N, D), D), the loading of largest size of each positive, and their singular values. Source: principal components.
     """
-    _, values, axes = torch.linalg.svd(points - points.mean(0), full_matrices=False)
+    _, values, axes = torch.linalg.svd(_centred(points), full_matrices=False)
     return axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign(), values
 
 
@@ -58,9 +58,9 @@ def joint_pca(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, 
     on each axis, (2,). The largest loading of an axis is positive. Raises UserError for shapes that do not fit. Source:
     paper, feature displacement figure.
     """
-    both = _centred(_stacked(before, after))
+    both = _stacked(before, after)
     axes, values = main_axes(both)
-    points = both @ axes[:2].T
+    points = _centred(both) @ axes[:2].T
     return *points.split(len(before)), values[:2].square() / values.square().sum()
 
 
