@@ -49,7 +49,7 @@ $(DONE)/%.ipynb: notebooks/%.ipynb $(DONE)/runs
 
 runs: $(DONE)/runs  ## only the fine-tuning runs
 
-smoke:  ## the whole suite on digits, in about a minute
+smoke:  ## the whole suite on digits, in about three minutes
 	$(MAKE) reproduce BENCHMARK=digits PROFILE=smoke
 
 test: $(READY)  ## unit, architecture and notebook tests
