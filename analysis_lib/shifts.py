@@ -69,8 +69,8 @@ def choosers(study: Study, spec: RunSpec) -> dict[str, Callable[[], float]]:
     found = {NONE: lambda: 0.0} | {name: partial(estimate_gamma, name, evidence) for name in ESTIMATORS}
     found |= {name: partial(crossed, choose) for name, choose in CROSS_VALIDATED.items()}
     found[BRACKETED] = lambda: (found["pcv_balanced"]() + found["stand_in_sure"]()) / 2
-    found |= {name: lambda name=name: transductive(study.outputs(spec, spec.epochs, "test").logits, study.split(spec), found["stand_in"]())[name]
-              for name in TRANSDUCTIVE}
+    matched = cache(lambda: transductive(study.outputs(spec, spec.epochs, "test").logits, study.split(spec), found["stand_in"]()))
+    found |= {name: lambda name=name: matched()[name] for name in TRANSDUCTIVE}
     return found | {ORACLE: lambda: study.curve(spec, spec.epochs).best().gamma}
 
 

@@ -179,8 +179,8 @@ def class_kernel(
     probes : (R, D) with R > 1 rows v ~ N(0, I), each giving <J(x')^T v, mean_i J(x_i)^T v> / D, which is unbiased. Returns
     the mean over probes and its standard error, both (N', K) float64 on the CPU; columns are the classes of `labels`, ascending.
     Costs R (N + N') reverse passes where K parameter vectors fit into `memory` bytes; where only H do (one always does),
-    R (N + ceil(K / H) N').
-    The normalised kernel is `influence.normalized_kernel`. Raises UserError for a model in train mode, labels or probes that do not fit.
+    R (N + ceil(K / H) N'). The normalised kernel is `influence.normalized_kernel`. Raises UserError for a model in train
+    mode, labels or probes that do not fit.
     Source: Hutchinson's trace estimator; one pull-back for a whole class is ours.
     """
     backbone, groups = _Backbone(model), _rows_by_class(images, labels)
