@@ -9,7 +9,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 # executing notebooks in place must not depend on the folder of the same name
-.PHONY: help notebooks setup reproduce runs smoke test bench lab report clean FORCE
+.PHONY: help notebooks setup reproduce runs smoke test test-lowest test-everywhere bench lab report clean FORCE
 
 PY := .venv/bin/python
 READY := .venv/ready
@@ -19,8 +19,21 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 DONE := executed/$(BENCHMARK)
 SETTINGS := benchmark=$(BENCHMARK) profile=$(PROFILE) seeds=$(SEEDS) device=$(DEVICE)
 
+# Threads of one job that wait in a loop starve another job beside it; after this many turns they sleep.
+export GOMP_SPINCOUNT ?= 10000
+
+# Any machine can stand in for an older one: these variables forbid torch, oneDNN and MKL the newer instructions.
+LEVEL_native :=
+LEVEL_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+LEVEL_lowest := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2
+CROSS := native-1 native-2 avx2-1 avx2-2 lowest-1 lowest-2
+# as_on: the environment of a setting such as avx2-2; test_notebooks: run the notebooks in a project folder of their own
+as_on = $(LEVEL_$(word 1,$(subst -, ,$(1)))) OMP_NUM_THREADS=$(word 2,$(subst -, ,$(1)))
+test_notebooks = mkdir -p $(1) && ln -sfn $(CURDIR)/data_manifests $(1)/data_manifests && \
+	env TQDM_DISABLE=1 FTC_ROOT=$(CURDIR)/$(1) $(2) $(PY) -m pytest --nbval-lax --nbval-current-env notebooks
+
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "settings: BENCHMARK=$(BENCHMARK) PROFILE=$(PROFILE) SEEDS=$(SEEDS) DEVICE=$(DEVICE)"
 
 setup: $(READY)  ## make .venv with the pinned packages
@@ -55,8 +68,17 @@ smoke:  ## the whole suite on digits, in about three minutes
 test: $(READY)  ## unit, architecture and notebook tests
 	$(PY) -m ruff check
 	$(PY) -m pytest tests
-	mkdir -p $(SCRATCH) && ln -sfn $(CURDIR)/data_manifests $(SCRATCH)/data_manifests
-	TQDM_DISABLE=1 FTC_ROOT=$(CURDIR)/$(SCRATCH) $(PY) -m pytest --nbval-lax --nbval-current-env notebooks
+	$(call test_notebooks,$(SCRATCH))
+
+test-lowest: $(READY)  ## what trains, and the notebooks, as on the oldest processor
+	$(call as_on,lowest-1) $(PY) -m pytest tests -m trains
+	$(call test_notebooks,$(SCRATCH)-lowest-1,$(call as_on,lowest-1))
+
+test-everywhere: $(CROSS:%=test-on-%)  ## all tests on every processor level, with one thread and with two
+
+test-on-%: $(READY)
+	$(call as_on,$*) $(PY) -m pytest tests
+	$(call test_notebooks,$(SCRATCH)-$*,$(call as_on,$*))
 
 bench: $(READY)  ## speed, as ratios measured in one run
 	$(PY) bench/curve.py
@@ -68,7 +90,7 @@ report: $(READY)  ## print the summary of BENCHMARK
 	$(PY) -m analysis_lib report $(BENCHMARK)
 
 notebooks: $(READY)  ## for maintainers: run notebooks in place on the smoke profile, keep only checked outputs
-	TQDM_DISABLE=1 $(PY) -m jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace $(NOTEBOOKS)
+	TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(PY) -m jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace $(NOTEBOOKS)
 	$(PY) -m nbstripout --keep-count --extra-keys "cell.metadata.execution metadata.language_info" $(NOTEBOOKS)
 
 lab: $(READY)  ## open JupyterLab on the notebooks

@@ -55,7 +55,7 @@ def _compute(study: Study, spec: RunSpec) -> Explanation:
     classes = own.labels.unique()
     displacements = gradients.class_displacements(before, tuning, own.labels, targets)
     pulls = torch.stack([pull.cpu() for _, pull in zip(runtime.progress(classes, "seen classes"), displacements)])
-    probes = torch.randn(PROBES, pulls.shape[2], generator=runtime.generator_for("probes", spec.run_id), dtype=pulls.dtype)
+    probes = runtime.normal_draws((PROBES, pulls.shape[2]), "probes", spec.run_id).to(pulls.dtype)
     kernel, error = gradients.class_kernel(before, tuning, own.labels, targets, probes)
     selves = [gradients.self_kernel(before, part, probes)[0] for part in (targets, tuning)]
     scaled = [influence.normalized_kernel(part, *selves, own.labels) for part in (kernel, error)]

@@ -4,6 +4,7 @@ import timm
 import torch
 from torch import nn
 
+from . import runtime
 from .data.packages import pypi_file
 from .errors import UserError, unknown
 
@@ -56,6 +57,21 @@ def create_model(name: str, num_classes: int) -> nn.Module:
     if not isinstance(model.get_classifier(), nn.Linear):
         raise UserError(f"model {name!r} has no single linear head ({type(model.get_classifier()).__name__}); "
                         "choose one whose get_classifier() is a Linear layer")
+    return model
+
+
+def create_random_model(name: str, num_classes: int, seed: int) -> nn.Module:
+    """`create_model` in float64, with weights that depend on the seed alone and not on the processor. Raises as there."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        torch.manual_seed(seed)
+        model = create_model(name, num_classes)
+    finally:
+        torch.set_default_dtype(default)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(runtime.on_grid(parameter))
     return model
 
 

@@ -94,7 +94,7 @@ def _dear(study: Study, spec: RunSpec, best: torch.Tensor) -> dict[str, torch.Te
         moved = gradients.predicted_displacement(before, study.prepared(spec, pool.index[best.flatten()], device), step)
         some = torch.cat([(own.labels == c).nonzero().flatten()[:EXAMPLES] for c in own.labels.unique()])
         tuning, images = (study.prepared(spec, index, device) for index in (own.index[some], pool.index[best[:, 0]]))
-        probes = torch.randn(PROBES, moved.shape[1], generator=runtime.generator_for("probes", spec.run_id), dtype=moved.dtype)
+        probes = runtime.normal_draws((PROBES, moved.shape[1]), "probes", spec.run_id).to(moved.dtype)
         kernel, _ = gradients.class_kernel(before, tuning, own.labels[some], images, probes)
         selves = [gradients.self_kernel(before, part, probes)[0] for part in (images, tuning)]
         return {"step": moved.unflatten(0, best.shape), "kernel": influence.normalized_kernel(kernel, *selves, own.labels[some])}

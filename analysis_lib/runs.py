@@ -92,7 +92,7 @@ def _finetune(spec: RunSpec, device: torch.device) -> None:
     images, labels = load_images(manifest), manifest.labels
     split = manifest.class_split(spec.seed, spec.seen)
     parts = split_parts(manifest, spec, split)
-    model = models.create_model(spec.model, split.num_classes)
+    model = models.create_model(spec.model, split.num_classes).to(getattr(torch, spec.dtype))
     model.load_state_dict(starting_weights(spec, manifest, model, device))
     rows = parts["train"][split.is_seen(labels[parts["train"]])]
     _train_and_record(model, images, labels, rows, parts, spec, manifest, device)
@@ -101,8 +101,7 @@ def _finetune(spec: RunSpec, device: torch.device) -> None:
 def _pretrain(spec: RunSpec, device: torch.device) -> None:
     manifest = load_manifest(spec.benchmark)
     images, labels = SOURCES[spec.benchmark]()
-    torch.manual_seed(runtime.seed_for("init", spec.run_id))
-    model = models.create_model(spec.model, len(manifest.class_names))
+    model = models.create_random_model(spec.model, len(manifest.class_names), runtime.seed_for("init", spec.run_id))
     _train_and_record(model, images, labels, torch.arange(len(labels)), {}, spec, manifest, device)
 
 
@@ -173,9 +172,9 @@ def both_models(spec: RunSpec, device: str | None = None) -> tuple[torch.nn.Modu
     runtime.deterministic()
     runtime.reuse_memory()
     before, after = (models.create_model(spec.model, len(manifest.class_names)) for _ in range(2))
-    before.load_state_dict(starting_weights(spec, manifest, before, picked))  # rounded to float32, as where training began
     for model in (before, after):
         model.to(picked, getattr(torch, spec.dtype), memory_format=torch.channels_last).eval()
+    before.load_state_dict(starting_weights(spec, manifest, before, picked))
     after.load_state_dict(store.read_tensors(paths.run_model(spec.run_id)))
     return before, after
 

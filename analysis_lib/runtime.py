@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from .errors import UserError
 
 HEADLESS = "TQDM_DISABLE"  # tqdm's own switch; set for kernels that nobody watches
+GRID = 2.0**-24  # spacing of what is drawn at random
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # glibc's numbers for mallopt
 STACK = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "matplotlib", "seaborn", "papermill")
 
@@ -45,6 +46,20 @@ def seed_for(*names: object) -> int:
 def generator_for(*names: object) -> torch.Generator:
     """A CPU generator for a named stream: the same numbers whatever the device."""
     return torch.Generator().manual_seed(seed_for(*names))
+
+
+def on_grid(x: torch.Tensor) -> torch.Tensor:
+    """`x` (float64) rounded to multiples of GRID, which makes a draw the same number on every processor.
+
+    Roots, logarithms and fused products differ between processors in the last bits of a float64. The grid is a billion
+    times as coarse as those, and numbers up to 1 on it are exact in float32 too.
+    """
+    return (x / GRID).round() * GRID
+
+
+def normal_draws(shape: tuple[int, ...], *names: object) -> torch.Tensor:
+    """Standard normal numbers, float64 on the CPU, from a named stream: the same on every processor."""
+    return on_grid(torch.randn(shape, dtype=torch.float64, generator=generator_for(*names)))
 
 
 def reuse_memory() -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from .errors import UserError
-from .runtime import generator_for, seed_for
+from .runtime import normal_draws, on_grid, seed_for
 from .split import ClassSplit
 
 PRE_TRAINED, FINE_TUNED = "pre-trained", "fine-tuned"
@@ -101,6 +101,9 @@ class ToyNet(nn.Module):
                 nn.Linear(source.width, 2, **real),
             )
             self.head = nn.Linear(2, len(source.angles), **real)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(on_grid(parameter))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (N, 2) and logits (N, C) of points (N, 2)."""
@@ -113,8 +116,8 @@ def _draw(source: ToySource, stream: str) -> Points:
     labels = torch.arange(len(source.angles)).repeat_interleave(source.per_class)
     angles = torch.tensor(source.angles, dtype=torch.float64).deg2rad()
     centres = source.radius * torch.stack([angles.cos(), angles.sin()], 1)
-    noise = torch.randn(len(labels), 2, dtype=torch.float64, generator=generator_for("toy", stream, source.seed))
-    return Points(centres[labels] + source.sigma * noise, labels)
+    noise = normal_draws((len(labels), 2), "toy", stream, source.seed)
+    return Points(on_grid(centres[labels] + source.sigma * noise), labels)
 
 
 def _moved(points: Points, config: ToyConfig) -> Points:

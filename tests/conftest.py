@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,15 @@ import torch
 from analysis_lib import study
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-torch.set_num_threads(1)
+if "OMP_NUM_THREADS" not in os.environ:
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Tests on trained networks: what another processor could change."""
+    for item in items:
+        if "digits_root" in item.fixturenames:
+            item.add_marker("trains")
 
 
 def make_root(folder: Path) -> Path:

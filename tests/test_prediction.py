@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -194,7 +195,8 @@ def test_dissimilar_classes_lie_at_one_end_and_leave_the_absent_ones_alone(digit
     along = PCA(1).fit_transform(normalize(head_rows(digits.specs[0]), dim=1).numpy())[:, 0]
     ends = [set(np.argsort(sign * along)[:5].tolist()) for sign in (1, -1)]
     assert set(places) in ends
-    assert all(nearest_seen(digits.specs[0], places) < nearest_seen(spec, digits.split(spec).seen) for spec in digits.specs)
+    every_choice = [nearest_seen(digits.specs[0], seen) for seen in combinations(range(10), 5)]
+    assert nearest_seen(digits.specs[0], places) < np.median(every_choice)
     assert prediction.dissimilar_seen(replace(digits, specs=digits.specs[::-1])) == chosen, "all seeds start from one network"
 
 
