@@ -1,0 +1,147 @@
+"""`make site` on a tiny executed notebook: whole, offline, the same each time, and readable in a real browser."""
+
+import base64
+import importlib.util
+import io
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BUILD = REPOSITORY / "docs" / "site" / "build.py"
+FLAGS = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+         "disable-component-update", "disable-sync"]
+# What reaches beyond the window and lies in no box of its own that scrolls; the theme hides this from scrollWidth.
+TOO_WIDE = """
+const scrolls = box => box.tagName != "ARTICLE" && (["auto", "scroll"].includes(getComputedStyle(box).overflowX) || scrolls(box.parentElement));
+return [...document.querySelectorAll("article *")].filter(item => item.getBoundingClientRect().right > innerWidth && !scrolls(item)).map(
+    item => item.tagName + ": " + item.textContent.slice(0, 40));
+"""
+needs_sphinx = pytest.mark.skipif(not importlib.util.find_spec("sphinx"), reason="the extra `site` is not installed: pip install -e '.[site]'")
+
+
+def write_notebook(folder):
+    """An executed notebook with all that notebooks here show: a figure, wide text, a wide table, a formula, a live widget."""
+    picture = io.BytesIO()
+    Image.new("RGB", (900, 300), "teal").save(picture, "png")
+    table = "<table class='dataframe'><tr>" + "".join(f"<td>column_{i}</td>" for i in range(40)) + "</tr></table>"
+    outputs = [
+        v4.new_output("stream", text="0.123456 " * 60),
+        v4.new_output("display_data", {"image/png": base64.b64encode(picture.getvalue()).decode(), "text/plain": "<Figure>"}),
+        v4.new_output("display_data", {"text/html": table, "text/plain": "a table"}),
+        v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "0"}, "text/plain": "FloatSlider()"}),
+    ]
+    cells = [v4.new_markdown_cell("# A tiny notebook\nThe area is $\\pi r^2$."), v4.new_code_cell("1 / 0  # must not run again", outputs=outputs)]
+    widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+    notebook = v4.new_notebook(cells=cells, metadata={"widgets": widgets, "language_info": {"name": "python", "pygments_lexer": "ipython3"}})
+    nbformat.write(notebook, folder / "tiny.ipynb")
+
+
+def build(*arguments):
+    return subprocess.run([sys.executable, BUILD, *arguments], check=False, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("executed")
+    write_notebook(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(executed, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages") / "site"
+    done = build("digits", executed, folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[site]'")
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (program and driver):
+        pytest.skip("no browser to look at the site with: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in [*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()
+
+
+def test_every_package_of_the_extra_has_a_pin():
+    wanted = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]["site"]
+    pins = {line.split("==")[0].lower() for line in (REPOSITORY / "constraints.txt").read_text().splitlines()}
+    assert set(wanted) <= pins
+
+
+@needs_sphinx
+def test_without_executed_notebooks_one_sentence_says_what_to_do(tmp_path):
+    done = build("digits", tmp_path, tmp_path / "site")
+    assert done.returncode == 2 and not (tmp_path / "site").exists()
+    assert done.stderr == ("error: there are no executed notebooks of 'digits'; make them with `make reproduce BENCHMARK=digits` "
+                           "and run the same command again\n")
+
+
+@needs_sphinx
+def test_readme_docs_notebooks_and_every_room_have_a_page(site):
+    assert re.search(r"<title>.*analysis_lib", (site / "index.html").read_text())
+    assert {page.stem for page in (REPOSITORY / "docs").glob("*.md")} == {page.stem for page in site.glob("docs/*.html")}
+    rooms = [".".join(init.parent.relative_to(REPOSITORY).parts) for init in (REPOSITORY / "analysis_lib").rglob("__init__.py")]
+    assert sorted(rooms) == sorted(page.stem for page in site.glob("api/*.html"))
+    assert any("Estimate gamma on the fine-tuning data" in page.read_text() for page in site.glob("api/*.html"))
+    assert "FloatSlider" not in (site / "notebooks" / "tiny.html").read_text()
+
+
+@needs_sphinx
+def test_nothing_is_loaded_from_outside(site, tmp_path):
+    spec = importlib.util.spec_from_file_location("build_site", BUILD)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.fetched_from_outside(site) == []
+    for text, found in [
+        ("<a href='https://a.b/c'>", 0), ("<img src='pictures/a.png'>", 0), ('<script async src="https://a.b/c.js">', 1), ("<img alt='' src=//a.b/c.png>", 1),
+        ('<link rel="stylesheet" href="http://a.b/c.css">', 1), ("<style>@import 'https://a.b/c.css';</style>", 1), ("x {src: url(https://a.b/c.woff)}", 1),
+    ]:
+        (tmp_path / "page.html").write_text(text)
+        assert len(module.fetched_from_outside(tmp_path)) == found, text
+
+
+@needs_sphinx
+def test_a_second_build_has_the_same_bytes(site, executed, tmp_path):
+    assert build("digits", executed, tmp_path / "site").returncode == 0
+    first, second = ({path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()} for folder in (site, tmp_path / "site"))
+    assert first.keys() == second.keys()
+    assert [str(name) for name in first if first[name] != second[name]] == []
+
+
+@needs_sphinx
+@pytest.mark.parametrize("width", [1300, 400])
+@pytest.mark.parametrize("page, title", [
+    ("index.html", "analysis_lib"), ("notebooks/tiny.html", "A tiny notebook - analysis_lib"), ("api/analysis_lib.html", "analysis_lib - analysis_lib"),
+])
+def test_a_browser_shows_it_whole(site, browser, page, title, width):
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False})
+    browser.get((site / page).as_uri())
+    run = browser.execute_script
+    assert browser.title == title
+    assert browser.get_log("browser") == []
+    assert run("return performance.getEntriesByType('resource').map(entry => entry.name).filter(name => !name.startsWith('file:'))") == []
+    images = run("return [...document.querySelectorAll('article img')].map(image => image.naturalWidth)")
+    assert all(images) and (images or page.startswith("api"))
+    assert run("return document.documentElement.scrollWidth") <= width and run(TOO_WIDE) == []
+    if "tiny" in page:
+        assert run("return document.querySelector('math').getBoundingClientRect().width") > 20
+    run("document.querySelector('article').insertAdjacentHTML('beforeend', '<div style=\"width: 1500px\">long</div>')")
+    assert run(TOO_WIDE) == ["DIV: long"]
