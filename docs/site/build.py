@@ -1,6 +1,6 @@
 """`make site`: README, docs, the executed notebooks of one benchmark and the API reference as static pages.
 
-The sources are gathered in a temporary folder laid out like the repository, so that links between pages work as they stand.
+The sources are gathered in a temporary folder laid out like the repository, so links between pages work as they stand.
 """
 
 import pkgutil
@@ -36,8 +36,8 @@ def gather_pages(target: Path) -> None:
         goal = (page.parent / address).resolve()
         if goal == target / "README.md":
             return f"[{text}]({address.removesuffix(goal.name)}index.md{anchor})"
-        left_out = goal.is_relative_to(target) and (REPOSITORY / goal.relative_to(target)).exists() and not goal.is_file()
-        return text if left_out else link[0]  # a goal that exists nowhere stays, for Sphinx to refuse
+        known = goal.is_relative_to(target) and (REPOSITORY / goal.relative_to(target)).exists()
+        return text if known and not goal.is_file() else link[0]  # what exists nowhere stays, for Sphinx to refuse
 
     for page in target.rglob("*.md"):
         page.write_text(LINK.sub(link_inside, page.read_text()))
@@ -65,6 +65,7 @@ def write_reference(target: Path) -> None:
             continue
         room, title = (name, name) if is_room else name.rsplit(".", 1)
         with (target / f"{room}.rst").open("a") as page:
+            title = title.removeprefix(f"{package.__name__}.")
             page.write(SECTION.format(title=title, line=("=" if is_room else "-") * len(title), name=name))
             if name == package.__name__:
                 page.write("Importable from here, described in their rooms:\n\n")
@@ -75,12 +76,13 @@ def write_reference(target: Path) -> None:
 
 
 def add_contents(source: Path, benchmark: str) -> None:
-    """Append to the front page what the side bar lists; guides come in the order in which the README names them."""
+    """Append to the front page what the side bar lists; guides in the order of the README's last words on them."""
     index = source / "index.md"
     text = index.read_text()
-    guides = sorted(source.glob("docs/*.md"), key=lambda page: ((text + page.name).find(page.name), page.name))
-    parts = {"Guide": guides, f"Notebooks: {benchmark}": source.glob("notebooks/*"), "Reference": source.glob("api/*"),
-             "Project": set(source.glob("*.md")) - {index}}
+    guides = sorted(source.glob("docs/*.md"), key=lambda page: (page.name not in text, text.rfind(page.name), page.name))
+    notebooks, reference = source.glob("notebooks/*"), source.glob("api/*")
+    others = set(source.glob("*.md")) - {index}
+    parts = {"Guide": guides, f"Notebooks: {benchmark}": notebooks, "Reference": reference, "Project": others}
     for caption, pages in parts.items():
         pages = pages if pages is guides else sorted(pages, key=lambda page: page.stem)
         names = "\n".join(str(page.relative_to(source).with_suffix("")) for page in pages)
@@ -108,13 +110,14 @@ def main(benchmark: str, executed: str = "", site: str = "") -> int:
         gather_notebooks(executed, source / "notebooks")
         write_reference(source / "api")
         add_contents(source, benchmark)
-        if build_main(["-q", "-W", "--keep-going", "-c", str(HERE), "-d", f"{folder}/doctrees", str(source), str(html)]):
+        options = ["-q", "-W", "--keep-going", "-c", str(HERE), "-d", f"{folder}/doctrees"]
+        if build_main([*options, str(source), str(html)]):
             return 1
         if outside := fetched_from_outside(html):
-            print("error: the site must work offline, but these are loaded from outside:", *outside, sep="\n", file=sys.stderr)
+            print("error: the site must work offline, but loads from outside:", *outside, sep="\n", file=sys.stderr)
             return 1
         shutil.rmtree(site, ignore_errors=True)
-        shutil.copytree(html, site, ignore=shutil.ignore_patterns(".buildinfo"))
+        shutil.copytree(html, site, ignore=shutil.ignore_patterns(".buildinfo", "_sources"))
     print(f"done: open {site / 'index.html'}")
     return 0
 

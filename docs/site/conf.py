@@ -19,6 +19,7 @@ add_module_names = False  # the heading above says the module
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True  # a default as it is written, never an address in memory
 autodoc_typehints_format = "short"
+napoleon_use_rtype = False  # the type in the line of what is returned
 html_math_renderer = "mathml"
 
 

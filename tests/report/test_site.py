@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -21,28 +22,34 @@ FLAGS = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"
          "disable-component-update", "disable-sync"]
 # What reaches beyond the window and lies in no box of its own that scrolls; the theme hides this from scrollWidth.
 TOO_WIDE = """
-const scrolls = box => box.tagName != "ARTICLE" && (["auto", "scroll"].includes(getComputedStyle(box).overflowX) || scrolls(box.parentElement));
-return [...document.querySelectorAll("article *")].filter(item => item.getBoundingClientRect().right > innerWidth && !scrolls(item)).map(
-    item => item.tagName + ": " + item.textContent.slice(0, 40));
+const own = box => ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
+const scrolls = box => box.tagName != "ARTICLE" && (own(box) || scrolls(box.parentElement));
+const reaches = item => item.getBoundingClientRect().right > innerWidth && !scrolls(item);
+return [...document.querySelectorAll("article *")].filter(reaches).map(item => item.tagName + ": " + item.textContent);
 """
-needs_sphinx = pytest.mark.skipif(not importlib.util.find_spec("sphinx"), reason="the extra `site` is not installed: pip install -e '.[site]'")
+MISSING = "the extra `site` is not installed; `make site` installs it"
+needs_sphinx = pytest.mark.skipif(not importlib.util.find_spec("sphinx"), reason=MISSING)
 
 
 def write_notebook(folder):
-    """An executed notebook with all that notebooks here show: a figure, wide text, a wide table, a formula, a live widget."""
+    """An executed notebook with what notebooks here show: figure, wide text, wide table, formula, live widget."""
     picture = io.BytesIO()
     Image.new("RGB", (900, 300), "teal").save(picture, "png")
     table = "<table class='dataframe'><tr>" + "".join(f"<td>column_{i}</td>" for i in range(40)) + "</tr></table>"
+    shown = partial(v4.new_output, "display_data")
     outputs = [
         v4.new_output("stream", text="0.123456 " * 60),
-        v4.new_output("display_data", {"image/png": base64.b64encode(picture.getvalue()).decode(), "text/plain": "<Figure>"}),
-        v4.new_output("display_data", {"text/html": table, "text/plain": "a table"}),
-        v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "0"}, "text/plain": "FloatSlider()"}),
+        shown({"image/png": base64.b64encode(picture.getvalue()).decode(), "text/plain": "<Figure>"}),
+        shown({"text/html": table, "text/plain": "a table"}),
+        shown({"application/vnd.jupyter.widget-view+json": {"model_id": "0"}, "text/plain": "FloatSlider()"}),
     ]
-    cells = [v4.new_markdown_cell("# A tiny notebook\nThe area is $\\pi r^2$."), v4.new_code_cell("1 / 0  # must not run again", outputs=outputs)]
-    widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
-    notebook = v4.new_notebook(cells=cells, metadata={"widgets": widgets, "language_info": {"name": "python", "pygments_lexer": "ipython3"}})
-    nbformat.write(notebook, folder / "tiny.ipynb")
+    text = v4.new_markdown_cell("# A tiny notebook\nThe area is $\\pi r^2$.")
+    code = v4.new_code_cell("1 / 0  # must not run again", outputs=outputs)
+    metadata = {
+        "widgets": {"application/vnd.jupyter.widget-state+json": {"state": {}}},
+        "language_info": {"name": "python", "pygments_lexer": "ipython3"},
+    }
+    nbformat.write(v4.new_notebook(cells=[text, code], metadata=metadata), folder / "tiny.ipynb")
 
 
 def build(*arguments):
@@ -66,7 +73,7 @@ def site(executed, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[site]'")
+    webdriver = pytest.importorskip("selenium.webdriver", reason=MISSING)
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (program and driver):
         pytest.skip("no browser to look at the site with: apt-get install chromium chromium-driver")
@@ -90,15 +97,17 @@ def test_every_package_of_the_extra_has_a_pin():
 def test_without_executed_notebooks_one_sentence_says_what_to_do(tmp_path):
     done = build("digits", tmp_path, tmp_path / "site")
     assert done.returncode == 2 and not (tmp_path / "site").exists()
-    assert done.stderr == ("error: there are no executed notebooks of 'digits'; make them with `make reproduce BENCHMARK=digits` "
-                           "and run the same command again\n")
+    assert done.stderr == ("error: there are no executed notebooks of 'digits'; make them with "
+                           "`make reproduce BENCHMARK=digits` and run the same command again\n")
 
 
 @needs_sphinx
 def test_readme_docs_notebooks_and_every_room_have_a_page(site):
     assert re.search(r"<title>.*analysis_lib", (site / "index.html").read_text())
-    assert {page.stem for page in (REPOSITORY / "docs").glob("*.md")} == {page.stem for page in site.glob("docs/*.html")}
-    rooms = [".".join(init.parent.relative_to(REPOSITORY).parts) for init in (REPOSITORY / "analysis_lib").rglob("__init__.py")]
+    docs = (REPOSITORY / "docs").glob("*.md")
+    assert sorted(page.stem for page in docs) == sorted(page.stem for page in site.glob("docs/*.html"))
+    folders = [found.parent.relative_to(REPOSITORY) for found in (REPOSITORY / "analysis_lib").rglob("__init__.py")]
+    rooms = [".".join(folder.parts) for folder in folders]
     assert sorted(rooms) == sorted(page.stem for page in site.glob("api/*.html"))
     assert any("Estimate gamma on the fine-tuning data" in page.read_text() for page in site.glob("api/*.html"))
     assert "FloatSlider" not in (site / "notebooks" / "tiny.html").read_text()
@@ -111,17 +120,26 @@ def test_nothing_is_loaded_from_outside(site, tmp_path):
     spec.loader.exec_module(module)
     assert module.fetched_from_outside(site) == []
     for text, found in [
-        ("<a href='https://a.b/c'>", 0), ("<img src='pictures/a.png'>", 0), ('<script async src="https://a.b/c.js">', 1), ("<img alt='' src=//a.b/c.png>", 1),
-        ('<link rel="stylesheet" href="http://a.b/c.css">', 1), ("<style>@import 'https://a.b/c.css';</style>", 1), ("x {src: url(https://a.b/c.woff)}", 1),
+        ("<a href='https://a.b/c'>", 0),
+        ("<img src='pictures/a.png'>", 0),
+        ('<script async src="https://a.b/c.js">', 1),
+        ("<img alt='' src=//a.b/c.png>", 1),
+        ('<link rel="stylesheet" href="http://a.b/c.css">', 1),
+        ("<style>@import 'https://a.b/c.css';</style>", 1),
+        ("x {src: url(https://a.b/c.woff)}", 1),
     ]:
         (tmp_path / "page.html").write_text(text)
         assert len(module.fetched_from_outside(tmp_path)) == found, text
 
 
+def files_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @needs_sphinx
 def test_a_second_build_has_the_same_bytes(site, executed, tmp_path):
     assert build("digits", executed, tmp_path / "site").returncode == 0
-    first, second = ({path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()} for folder in (site, tmp_path / "site"))
+    first, second = files_of(site), files_of(tmp_path / "site")
     assert first.keys() == second.keys()
     assert [str(name) for name in first if first[name] != second[name]] == []
 
@@ -129,15 +147,19 @@ def test_a_second_build_has_the_same_bytes(site, executed, tmp_path):
 @needs_sphinx
 @pytest.mark.parametrize("width", [1300, 400])
 @pytest.mark.parametrize("page, title", [
-    ("index.html", "analysis_lib"), ("notebooks/tiny.html", "A tiny notebook - analysis_lib"), ("api/analysis_lib.html", "analysis_lib - analysis_lib"),
+    ("index.html", "analysis_lib"),
+    ("notebooks/tiny.html", "A tiny notebook - analysis_lib"),
+    ("api/analysis_lib.html", "analysis_lib - analysis_lib"),
 ])
 def test_a_browser_shows_it_whole(site, browser, page, title, width):
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False})
+    window = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", window)
     browser.get((site / page).as_uri())
     run = browser.execute_script
     assert browser.title == title
     assert browser.get_log("browser") == []
-    assert run("return performance.getEntriesByType('resource').map(entry => entry.name).filter(name => !name.startsWith('file:'))") == []
+    loaded = run("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert [address for address in loaded if not address.startswith("file:")] == []
     images = run("return [...document.querySelectorAll('article img')].map(image => image.naturalWidth)")
     assert all(images) and (images or page.startswith("api"))
     assert run("return document.documentElement.scrollWidth") <= width and run(TOO_WIDE) == []
