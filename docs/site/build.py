@@ -44,10 +44,10 @@ def gather_pages(target: Path) -> None:
     (target / "README.md").rename(target / "index.md")
 
 
-def gather_notebooks(executed: Path, target: Path) -> None:
+def gather_notebooks(notebooks: list[Path], target: Path) -> None:
     """Copy the executed notebooks without live widgets, which need a kernel and scripts from outside."""
     target.mkdir(parents=True)
-    for path in executed.glob("*.ipynb"):
+    for path in notebooks:
         notebook = nbformat.read(path, as_version=4)
         notebook.metadata.pop("widgets", None)
         for cell in notebook.cells:
@@ -71,20 +71,23 @@ def write_reference(target: Path) -> None:
                 page.write("Importable from here, described in their rooms:\n\n")
                 for public in sorted(package.__all__, key=str.lower):
                     item = getattr(package, public)
-                    page.write(f"* :py:obj:`{public} <{item.__module__}.{item.__qualname__}>`\n")
+                    room = getattr(item, "__module__", package.__name__)
+                    page.write(f"* :py:obj:`{public} <{room}.{getattr(item, '__qualname__', public)}>`\n")
                 page.write("\n")
 
 
 def add_contents(source: Path, benchmark: str) -> None:
     """Append to the front page what the side bar lists; guides in the order of the README's last words on them."""
     index = source / "index.md"
-    text = index.read_text()
-    guides = sorted(source.glob("docs/*.md"), key=lambda page: (page.name not in text, text.rfind(page.name), page.name))
-    notebooks, reference = source.glob("notebooks/*"), source.glob("api/*")
-    others = set(source.glob("*.md")) - {index}
-    parts = {"Guide": guides, f"Notebooks: {benchmark}": notebooks, "Reference": reference, "Project": others}
+    text = readme = index.read_text()
+    guides = sorted(source.glob("docs/*.md"))
+    parts = {
+        "Guide": sorted(guides, key=lambda page: (page.name not in readme, readme.rfind(page.name))),
+        f"Notebooks: {benchmark}": sorted(source.glob("notebooks/*")),
+        "Reference": sorted(source.glob("api/*"), key=lambda page: page.stem),
+        "Project": sorted(set(source.glob("*.md")) - {index}),
+    }
     for caption, pages in parts.items():
-        pages = pages if pages is guides else sorted(pages, key=lambda page: page.stem)
         names = "\n".join(str(page.relative_to(source).with_suffix("")) for page in pages)
         text += f'\n\n```{{toctree}}\n:hidden:\n:caption: "{caption}"\n\n{names}\n```\n' if pages else ""
     index.write_text(text)
@@ -100,14 +103,15 @@ def main(benchmark: str, executed: str = "", site: str = "") -> int:
     """Write the site whole or not at all: 0 when it is there, 1 where a page must be mended, 2 without notebooks."""
     executed = Path(executed or REPOSITORY / "executed" / benchmark)
     site = Path(site or REPOSITORY / "site")
-    if not list(executed.glob("*.ipynb")):
+    notebooks = [path for path in executed.glob("*.ipynb") if path.name.count(".") == 1]  # no drafts, none that failed
+    if not notebooks:
         print(f"error: there are no executed notebooks of {benchmark!r}; make them with "
               f"`make reproduce BENCHMARK={benchmark}` and run the same command again", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
         source, html = Path(folder).resolve() / "source", Path(folder).resolve() / "html"
         gather_pages(source)
-        gather_notebooks(executed, source / "notebooks")
+        gather_notebooks(notebooks, source / "notebooks")
         write_reference(source / "api")
         add_contents(source, benchmark)
         options = ["-q", "-W", "--keep-going", "-c", str(HERE), "-d", f"{folder}/doctrees"]

@@ -60,6 +60,7 @@ def build(*arguments):
 def executed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("executed")
     write_notebook(folder)
+    (folder / "other.failed.ipynb").write_text("left by a notebook that failed")
     return folder
 
 
@@ -110,6 +111,9 @@ def test_readme_docs_notebooks_and_every_room_have_a_page(site):
     rooms = [".".join(folder.parts) for folder in folders]
     assert sorted(rooms) == sorted(page.stem for page in site.glob("api/*.html"))
     assert any("Estimate gamma on the fine-tuning data" in page.read_text() for page in site.glob("api/*.html"))
+    public = (site / "api" / "analysis_lib.html").read_text()
+    assert re.search(r'href="[^"]+\.html#analysis_lib[\w.]+\.seen_absent_curve"', public)
+    assert [page.name for page in site.glob("notebooks/*.html")] == ["tiny.html"]
     assert "FloatSlider" not in (site / "notebooks" / "tiny.html").read_text()
 
 
