@@ -82,6 +82,7 @@ smoke:  ## the whole suite on digits, in about three minutes
 
 test: $(READY)  ## unit, architecture and notebook tests
 	$(PY) -m ruff check
+	$(PY) -m ruff format --check --quiet
 	$(PY) -m pytest tests
 	$(call test_notebooks,$(SCRATCH))
 
@@ -96,6 +97,7 @@ test-on-%: $(READY)
 	$(call test_notebooks,$(SCRATCH)-$*,$(call as_on,$*))
 
 bench: $(READY)  ## speed, as ratios measured in one run
+	$(PY) bench/start.py
 	$(PY) bench/curve.py
 	$(PY) bench/throughput.py
 	$(PY) bench/bootstrap.py

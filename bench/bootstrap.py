@@ -1,6 +1,6 @@
 """The paired bootstrap: time of a table of 20 metrics, and the ratio to a Python loop over resamples.
 
-    OMP_NUM_THREADS=1 python bench/bootstrap.py            # some seconds on 1 core
+OMP_NUM_THREADS=1 python bench/bootstrap.py            # some seconds on 1 core
 """
 
 from functools import partial
@@ -8,7 +8,12 @@ from functools import partial
 import torch
 from timing import best_of
 
-from analysis_lib.analysis.stats.bootstrap import bootstrap_differences, bootstrap_means, draw_resamples, resampled_means
+from analysis_lib.analysis.stats.bootstrap import (
+    bootstrap_differences,
+    bootstrap_means,
+    draw_resamples,
+    resampled_means,
+)
 
 torch.set_num_threads(1)
 METRICS, RESAMPLES, SAMPLES, SEEDS = 20, 2000, 900, 3
@@ -40,7 +45,10 @@ assert torch.allclose(resampled_means(values, *counts), loop(values, *counts))
 ours = best_of(5, lambda: bootstrap_means(values, names, generator(), RESAMPLES))
 differences = best_of(5, lambda: bootstrap_differences(values, names, pairs, generator(), RESAMPLES))
 python = best_of(2, lambda: loop(values, *counts)) * RESAMPLES / LOOPED
-print(f"{METRICS} metrics x {RESAMPLES:,} resamples, N={SAMPLES}, {SEEDS} seeds: {ours:.3f} s (limit 10 s); {len(pairs)} differences: {differences:.3f} s")
+print(
+    f"{METRICS} metrics x {RESAMPLES:,} resamples, N={SAMPLES}, {SEEDS} seeds: {ours:.3f} s (limit 10 s); "
+    f"{len(pairs)} differences: {differences:.3f} s"
+)
 print(f"loop over resamples: {python:.2f} s ({LOOPED} timed); ratio {python / ours:.1f}")
 print("growth with N")
 for n in (900, 2_700, 8_100):

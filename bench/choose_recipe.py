@@ -27,7 +27,16 @@ for lr in LEARNING_RATES:
     start, end = (accuracies(outputs.logits, outputs.labels, split) for outputs in (before, after))
     n = int(split.is_seen(after.labels).sum())
     error = (end["acc_sy"] * (1 - end["acc_sy"]) / n) ** 0.5
-    rows.append({"lr": lr, "acc_sy": end["acc_sy"], "standard error": error, "n": n, "acc_uy before": start["acc_uy"], "acc_uy": end["acc_uy"]})
+    rows.append(
+        {
+            "lr": lr,
+            "acc_sy": end["acc_sy"],
+            "standard error": error,
+            "n": n,
+            "acc_uy before": start["acc_uy"],
+            "acc_uy": end["acc_uy"],
+        }
+    )
 table = pd.DataFrame(rows)
 best = table.loc[table["acc_sy"].idxmax()]
 table["within one error"] = table["acc_sy"] >= best["acc_sy"] - best["standard error"]

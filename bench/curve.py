@@ -1,6 +1,6 @@
 """The exact seen-absent curve: time, growth with N, and the ratio to re-scoring every breakpoint.
 
-    python bench/curve.py            # about half a minute on 2 cores
+python bench/curve.py            # about half a minute on 2 cores
 """
 
 import math
@@ -17,7 +17,11 @@ SAMPLE = 40  # breakpoints that are re-scored; the loop's full time is this part
 
 def problem(n, num_classes=1000):
     random = torch.Generator().manual_seed(n)
-    return torch.randn(n, num_classes, generator=random), torch.randint(num_classes, (n,), generator=random), ClassSplit(num_classes, range(num_classes // 2))
+    return (
+        torch.randn(n, num_classes, generator=random),
+        torch.randint(num_classes, (n,), generator=random),
+        ClassSplit(num_classes, range(num_classes // 2)),
+    )
 
 
 def rescore(logits, labels, split, gammas):

@@ -1,7 +1,8 @@
 """What the first-order pictures cost: time and peak memory over those of a plain forward pass of the same images.
 
 Time ratios are per image, kernels also per probe. Time should grow with N as the forward pass does; memory should grow
-with the batch and the parameters, not with N: it is what the process takes on top of its size before, as Linux counts it.
+with the batch and the parameters, not with N: it is what the process takes on top of its size before, as Linux counts
+it.
 
     OMP_NUM_THREADS=1 python bench/gradients.py            # about a minute on 1 core
 """
@@ -39,7 +40,11 @@ def peak(function):
 def measure(name, size, n):
     model = create.create_model(name, 10).eval().to(memory_format=torch.channels_last)
     images = torch.rand(n, 3, size, size).contiguous(memory_format=torch.channels_last)
-    labels, targets, probes = torch.arange(n) % CLASSES, images[: n // 8], torch.randn(PROBES, model.get_classifier().in_features)
+    labels, targets, probes = (
+        torch.arange(n) % CLASSES,
+        images[: n // 8],
+        torch.randn(PROBES, model.get_classifier().in_features),
+    )
     step = backbone_step(model, images, labels, batch_size=BATCH)
 
     @torch.no_grad()
@@ -61,5 +66,8 @@ def measure(name, size, n):
 
 
 table = pd.DataFrame([measure(name, size, n) for name, (size, counts) in CASES.items() for n in counts])
-print(f"forward pass: ms/image, MiB; the rest are ratios to it, first of time, then of memory. {CLASSES} classes, batches of {BATCH}, 1 thread")
+print(
+    f"forward pass: ms/image, MiB; the rest are ratios to it, first of time, then of memory. {CLASSES} classes, "
+    f"batches of {BATCH}, 1 thread"
+)
 print(table.to_string(index=False, formatters={"parameters": "{:,}".format}, float_format="{:.1f}".format))

@@ -75,7 +75,13 @@ pairs = [(seconds(raw_steps), seconds(whole_loop)) for _ in range(ROUNDS)]
 count = STEPS * spec.batch_size
 raw, whole = (statistics.median(column) for column in zip(*pairs))
 share = statistics.median(a / b for a, b in pairs)
-print(f"{manifest.head.model} on {device}, {torch.get_num_threads()} threads, batch {spec.batch_size}, {manifest.head.image_size} px")
-print(f"resident batch {count / raw:.1f} images/s, whole loop {count / whole:.1f} images/s: {100 * share:.0f} % (at least 85 %), "
-      f"{ROUNDS} rounds from {100 * min(a / b for a, b in pairs):.0f} to {100 * max(a / b for a, b in pairs):.0f} %")
+print(
+    f"{manifest.head.model} on {device}, {torch.get_num_threads()} threads, batch {spec.batch_size}, "
+    f"{manifest.head.image_size} px"
+)
+print(
+    f"resident batch {count / raw:.1f} images/s, whole loop {count / whole:.1f} images/s: {100 * share:.0f} % (at "
+    f"least 85 %), {ROUNDS} rounds from {100 * min(a / b for a, b in pairs):.0f} to "
+    f"{100 * max(a / b for a, b in pairs):.0f} %"
+)
 print(f"memory kept between batches: {fresh / raw:.2f} times as fast as with the C library's own settings")

@@ -12,7 +12,21 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "analysis_lib"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Data flows one way: a room imports only from rooms above it, or from itself.
-ROOMS = ["core", "analysis", "benchmarks", "models", "training", "methods", "runs", "studies", "related", "plots", "deploy", "report", "cli"]
+ROOMS = [
+    "core",
+    "analysis",
+    "benchmarks",
+    "models",
+    "training",
+    "methods",
+    "runs",
+    "studies",
+    "related",
+    "plots",
+    "deploy",
+    "report",
+    "cli",
+]
 RANK = {room: rank for rank, room in enumerate([*ROOMS, "__init__", "__main__"])}
 
 
@@ -34,11 +48,15 @@ def imported(module):
             yield from {inside[0]} if inside else {alias.name for alias in node.names}
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
-            assert not any(name.split(".")[0] == "analysis_lib" for name in names), "use relative imports inside the package"
+            assert not any(name.split(".")[0] == "analysis_lib" for name in names), (
+                "use relative imports inside the package"
+            )
 
 
 def tracked():
-    names = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.split()
     return [REPOSITORY / name for name in names if (REPOSITORY / name).exists()]
 
 
@@ -86,7 +104,11 @@ def test_every_public_function_has_a_docstring():
         if module.name == "__main__.py":
             continue
         for node in ast.parse(module.read_text()).body:
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_") and module.name != "paths.py":
+            if (
+                isinstance(node, (ast.FunctionDef, ast.ClassDef))
+                and not node.name.startswith("_")
+                and module.name != "paths.py"
+            ):
                 assert ast.get_docstring(node), f"{module.name}: {node.name}"
 
 
@@ -114,11 +136,13 @@ def test_only_paths_joins_path_strings():
 def test_the_three_environments_agree():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] + project["optional-dependencies"]["test"]
-    pins = dict(line.lower().replace("_", "-").split("==") for line in (REPOSITORY / "constraints.txt").read_text().splitlines())
+    pins = dict(
+        line.lower().replace("_", "-").split("==") for line in (REPOSITORY / "constraints.txt").read_text().splitlines()
+    )
     for requirement in wanted:
         name, _, version = requirement.partition("==")
-        assert name in pins, f"{name} has no pin in constraints.txt"
-        assert version in ("", pins[name]), name
+        assert name.lower() in pins, f"{name} has no pin in constraints.txt"
+        assert version in ("", pins[name.lower()]), name
     conda = (REPOSITORY / "environment.yml").read_text()
     assert "--constraint constraints.txt" in conda and "--editable .[test]" in conda
     assert "python=3.11" in conda and "nodejs" in conda

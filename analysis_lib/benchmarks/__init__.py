@@ -6,10 +6,7 @@ from ..core.errors import unknown
 from . import digits, emoji, folder
 from .benchmark import Benchmark, Grid
 
-BENCHMARKS: dict[str, Benchmark] = {
-    "digits": digits.BENCHMARK,
-    "emoji": emoji.BENCHMARK,
-}
+BENCHMARKS: dict[str, Benchmark] = {"digits": digits.BENCHMARK, "emoji": emoji.BENCHMARK}
 
 
 def describe(name: str) -> Benchmark:

@@ -28,8 +28,9 @@ class Benchmark:
     """Everything about a benchmark that is not in its manifest.
 
     build_images : from a manifest to its images (N, 3, H, W) uint8; make_manifest : writes the manifest anew, where it
-    can be made here; source_images : images and labels of the source domain, where the starting network is trained here;
-    recipes : the RunSpec fields of each profile; grids : of the profiles that compare estimators over more than the recipe.
+    can be made here; source_images : images and labels of the source domain, where the starting network is trained
+    here; recipes : the RunSpec fields of each profile; grids : of the profiles that compare estimators over more than
+    the recipe.
     """
 
     build_images: Callable[[Manifest], torch.Tensor]

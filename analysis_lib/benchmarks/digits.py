@@ -21,9 +21,21 @@ from .manifest import Manifest, save_manifest
 
 SIZE = 16
 FONTS = [
-    "DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf",
-    "DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSerif-Italic.ttf", "STIXGeneral.ttf", "STIXGeneralBol.ttf",
-    "STIXGeneralItalic.ttf", "cmr10.ttf", "cmb10.ttf", "cmss10.ttf", "cmtt10.ttf",
+    "DejaVuSans.ttf",
+    "DejaVuSans-Bold.ttf",
+    "DejaVuSans-Oblique.ttf",
+    "DejaVuSansMono.ttf",
+    "DejaVuSansMono-Bold.ttf",
+    "DejaVuSerif.ttf",
+    "DejaVuSerif-Bold.ttf",
+    "DejaVuSerif-Italic.ttf",
+    "STIXGeneral.ttf",
+    "STIXGeneralBol.ttf",
+    "STIXGeneralItalic.ttf",
+    "cmr10.ttf",
+    "cmb10.ttf",
+    "cmss10.ttf",
+    "cmtt10.ttf",
 ]
 PER_FONT = 20  # renderings of each digit in each font, at random sizes, places and slants
 
@@ -32,10 +44,14 @@ def build_images(manifest: Manifest) -> torch.Tensor:
     """Handwritten digits, white on black, enlarged to (N, 3, 16, 16) uint8."""
     raw = load_digits().images.astype(np.uint8)
     rows = raw[manifest.body["path"].astype(int)]
-    wrong = [path for path, row, sha in zip(manifest.body["path"], rows, manifest.body["sha256"]) if _sha256(row) != sha]
+    wrong = [
+        path for path, row, sha in zip(manifest.body["path"], rows, manifest.body["sha256"]) if _sha256(row) != sha
+    ]
     if wrong:
-        raise UserError(f"{len(wrong)} digits of scikit-learn differ from the manifest, first {', '.join(wrong[:3])}; "
-                        "install the pinned scikit-learn with `make setup`")
+        raise UserError(
+            f"{len(wrong)} digits of scikit-learn differ from the manifest, first {', '.join(wrong[:3])}; install the "
+            "pinned scikit-learn with `make setup`"
+        )
     return _enlarge((rows.astype(int) * 255 // 16).astype(np.uint8))
 
 
@@ -72,36 +88,49 @@ def _render(text: str, font: str, random: np.random.Generator) -> np.ndarray:
 
 
 def make_manifest() -> None:
-    """Write data_manifests/digits.*: a third of each class is test, drawn by a named seed; each digit is its own group."""
+    """Write data_manifests/digits.*: a third of each class is test, drawn by a named seed; each digit is its own
+    group.
+    """
     bunch = load_digits()
-    body = pd.DataFrame({
-        "path": [f"{i:04d}" for i in range(len(bunch.target))],
-        "label": bunch.target,
-        "split": "train",
-        "group": [f"{i:04d}" for i in range(len(bunch.target))],
-        "sha256": [_sha256(image) for image in bunch.images.astype(np.uint8)],
-    })
+    body = pd.DataFrame(
+        {
+            "path": [f"{i:04d}" for i in range(len(bunch.target))],
+            "label": bunch.target,
+            "split": "train",
+            "group": [f"{i:04d}" for i in range(len(bunch.target))],
+            "sha256": [_sha256(image) for image in bunch.images.astype(np.uint8)],
+        }
+    )
     random = np.random.default_rng(seed_for("digits", "split"))
     for _, rows in body.groupby("label"):
         body.loc[random.permutation(rows.index)[: len(rows) // 3], "split"] = "test"
-    save_manifest({
-        "name": "digits",
-        "title": "From printed to handwritten digits",
-        "source": "scikit-learn's copy of the UCI optical recognition of handwritten digits test set",
-        "builder": "digits",
-        "licences": [{
-            "name": "Optical Recognition of Handwritten Digits", "author": "E. Alpaydin, C. Kaynak", "licence": "CC-BY-4.0",
-            "package": "scikit-learn", "version": "1.9.1", "integrity": "per-image sha256",
-        }],
-        "class_names": [str(digit) for digit in range(10)],
-        "seen": 0.5,
-        "model": "digits_cnn",
-        "weights": "source",
-        "image_size": SIZE,
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.5, 0.5, 0.5],
-        "augmentation": {"scale": [0.7, 1.0], "flip": False},
-    }, body)
+    save_manifest(
+        {
+            "name": "digits",
+            "title": "From printed to handwritten digits",
+            "source": "scikit-learn's copy of the UCI optical recognition of handwritten digits test set",
+            "builder": "digits",
+            "licences": [
+                {
+                    "name": "Optical Recognition of Handwritten Digits",
+                    "author": "E. Alpaydin, C. Kaynak",
+                    "licence": "CC-BY-4.0",
+                    "package": "scikit-learn",
+                    "version": "1.9.1",
+                    "integrity": "per-image sha256",
+                }
+            ],
+            "class_names": [str(digit) for digit in range(10)],
+            "seen": 0.5,
+            "model": "digits_cnn",
+            "weights": "source",
+            "image_size": SIZE,
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "augmentation": {"scale": [0.7, 1.0], "flip": False},
+        },
+        body,
+    )
 
 
 def _sha256(image: np.ndarray) -> str:
@@ -109,7 +138,9 @@ def _sha256(image: np.ndarray) -> str:
 
 
 BENCHMARK = Benchmark(
-    build_images, make_manifest, source_images,
+    build_images,
+    make_manifest,
+    source_images,
     recipes={
         "smoke": {"epochs": 4, "lr": 2e-2, "dtype": "float64"},
         "default": {"epochs": 10, "lr": 2e-2},

@@ -26,9 +26,18 @@ from .manifest import COLUMNS, Head, Licence, Manifest, save_manifest
 
 SIZE = 128
 FAMILIES = {
-    "noto": "noto", "noto-v1": "noto", "twemoji": "twemoji", "openmoji": "openmoji", "fxemoji": "fxemoji",
-    "emojione": "emojione", "emojione-v1": "emojione", "emojione-monotone": "emojione", "fluent-emoji": "fluent",
-    "fluent-emoji-flat": "fluent", "fluent-emoji-high-contrast": "fluent", "streamline-emojis": "streamline",
+    "noto": "noto",
+    "noto-v1": "noto",
+    "twemoji": "twemoji",
+    "openmoji": "openmoji",
+    "fxemoji": "fxemoji",
+    "emojione": "emojione",
+    "emojione-v1": "emojione",
+    "emojione-monotone": "emojione",
+    "fluent-emoji": "fluent",
+    "fluent-emoji-flat": "fluent",
+    "fluent-emoji-high-contrast": "fluent",
+    "streamline-emojis": "streamline",
 }
 MIN_IMAGES = 6  # a class with fewer is dropped
 TEST_SHARE = 1 / 3
@@ -52,15 +61,19 @@ def build_images(manifest: Manifest) -> torch.Tensor:
         else:
             images[i] = render(svg, SIZE)
     if wrong:
-        raise UserError(f"{len(wrong)} icons differ from the manifest, first {', '.join(wrong[:3])}; "
-                        "restore data_manifests/emoji.* with git, or rebuild them with `python -m analysis_lib manifest emoji`")
+        raise UserError(
+            f"{len(wrong)} icons differ from the manifest, first {', '.join(wrong[:3])}; restore "
+            "data_manifests/emoji.* with git, or rebuild them with `python -m analysis_lib manifest emoji`"
+        )
     return images
 
 
 def load_sets(licences: list[Licence]) -> dict[str, dict]:
     """The icon sets by name, in the order of their licences, from their pinned packages."""
     return {
-        licence.package.removeprefix("@iconify-json/"): npm_json(licence.package, licence.version, licence.integrity, "icons.json")
+        licence.package.removeprefix("@iconify-json/"): npm_json(
+            licence.package, licence.version, licence.integrity, "icons.json"
+        )
         for licence in licences
     }
 
@@ -74,8 +87,10 @@ def icon_svg(data: dict, icon: str) -> str | None:
     item = data["icons"][icon]
     left, top = item.get("left", 0), item.get("top", 0)
     width, height = item.get("width", data.get("width", 16)), item.get("height", data.get("height", 16))
-    return ('<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" color="#000" '
-            f'viewBox="{left} {top} {width} {height}" width="{width}" height="{height}">{item["body"]}</svg>')
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" color="#000" '
+        f'viewBox="{left} {top} {width} {height}" width="{width}" height="{height}">{item["body"]}</svg>'
+    )
 
 
 def render(svg: str, size: int) -> torch.Tensor:
@@ -86,7 +101,9 @@ def render(svg: str, size: int) -> torch.Tensor:
 
 
 def similarity(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Correlation of small grey versions, the larger of plain and mirrored: (N, 3, H, W), (M, 3, H, W) uint8 -> (N, M)."""
+    """Correlation of small grey versions, the larger of plain and mirrored: (N, 3, H, W), (M, 3, H, W) uint8 -> (N,
+    M).
+    """
     mine, theirs, mirrored = _fingerprints(images), _fingerprints(others), _fingerprints(others.flip(3))
     return torch.maximum(mine @ theirs.T, mine @ mirrored.T)
 
@@ -123,7 +140,16 @@ def _accepted_icons(licences: list[Licence]) -> tuple[pd.DataFrame, torch.Tensor
         for icon_set, data in sets.items():
             svg = icon_svg(data, line.icon)
             if svg and not line.rejected_because and icon_set not in line.excluded_sets.split():
-                rows.append((f"{icon_set}/{line.icon}", icon_set, FAMILIES[icon_set], line.imagenet_index, line.name, _sha256(svg)))
+                rows.append(
+                    (
+                        f"{icon_set}/{line.icon}",
+                        icon_set,
+                        FAMILIES[icon_set],
+                        line.imagenet_index,
+                        line.name,
+                        _sha256(svg),
+                    )
+                )
                 images.append(render(svg, SIZE))
     return pd.DataFrame(rows, columns=["path", "set", "family", "class_id", "name", "sha256"]), torch.stack(images)
 
@@ -153,10 +179,19 @@ def _test_rows(body: pd.DataFrame) -> np.ndarray:
     total = body.groupby("class_id").size()
     for class_id, rows in free.groupby("class_id"):
         sizes = rows.groupby("group").size()
-        options = [chosen for k in range(1, len(sizes) + 1) for chosen in combinations(sizes.index, k)
-                   if sizes[list(chosen)].sum() < total[class_id]]
-        best = min(options, key=lambda chosen: (
-            abs(sizes[list(chosen)].sum() - TEST_SHARE * total[class_id]), seed_for("emoji", "split", class_id, *chosen)))
+        options = [
+            chosen
+            for k in range(1, len(sizes) + 1)
+            for chosen in combinations(sizes.index, k)
+            if sizes[list(chosen)].sum() < total[class_id]
+        ]
+        best = min(
+            options,
+            key=lambda chosen: (
+                abs(sizes[list(chosen)].sum() - TEST_SHARE * total[class_id]),
+                seed_for("emoji", "split", class_id, *chosen),
+            ),
+        )
         test[rows.index[rows["group"].isin(best)]] = True
     return test
 
@@ -166,7 +201,8 @@ def _sha256(text: str) -> str:
 
 
 BENCHMARK = Benchmark(
-    build_images, make_manifest,
+    build_images,
+    make_manifest,
     recipes={  # how it was chosen: bench/choose_recipe.py, on a class split that is never reported
         "smoke": {"epochs": 1, "lr": 2e-2},
         "default": {"epochs": 5, "lr": 2e-2},

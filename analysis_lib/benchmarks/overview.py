@@ -27,11 +27,15 @@ def overview(manifest: Manifest, seeds: Sequence[int]) -> pd.DataFrame:
 def gallery(manifest: Manifest, seed: int, most: int = 32) -> tuple[list[int], list[str]]:
     """Rows of one training image for up to `most` classes, and titles that say whether each class is seen."""
     split = manifest.class_split(seed)
-    order = torch.randperm(split.num_classes, generator=generator_for("gallery", manifest.name, seed))[:most].sort().values
+    order = (
+        torch.randperm(split.num_classes, generator=generator_for("gallery", manifest.name, seed))[:most].sort().values
+    )
     labels, train = manifest.labels, manifest.rows("train")
     rows, titles = [], []
     for label in order.tolist():
         own = train[labels[train] == label]
-        rows.append(own[torch.randint(len(own), (), generator=generator_for("gallery", manifest.name, seed, label))].item())
+        rows.append(
+            own[torch.randint(len(own), (), generator=generator_for("gallery", manifest.name, seed, label))].item()
+        )
         titles.append(f"{manifest.class_names[label][:14]} ({'seen' if label in split.seen else 'absent'})")
     return rows, titles

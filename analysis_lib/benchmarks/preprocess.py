@@ -6,7 +6,9 @@ import torch
 def normalizer(mean, std, dtype: torch.dtype, device: torch.device):
     """A function from uint8 images (N, 3, H, W) to normalised floats on `device`, in channels-last order."""
     scale = (1 / (255 * torch.tensor(std, dtype=torch.float64))).to(device, dtype)[:, None, None]
-    offset = (-torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)).to(device, dtype)[:, None, None]
+    offset = (-torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)).to(device, dtype)[
+        :, None, None
+    ]
 
     def normalize(images: torch.Tensor) -> torch.Tensor:
         moved = images.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)

@@ -42,7 +42,8 @@ def is_manifest(path: Path) -> bool:
 
 
 def open_source(path: Path, part: str) -> Source:
-    """The images of a folder, a list file, or the `train` or `test` part of a manifest, in a fixed order; nothing is decoded yet.
+    """The images of a folder, a list file, or the `train` or `test` part of a manifest, in a fixed order; nothing is
+    decoded yet.
 
     Raises UserError when there is none, for list lines that are no `relative/path label`, leave the list's folder or
     name a missing file, and for a manifest that `read_manifest` refuses or whose images are not files as it lists them.
@@ -50,7 +51,10 @@ def open_source(path: Path, part: str) -> Source:
     if path.is_dir():
         return _open_folder(path)
     if not path.is_file():
-        raise UserError(f"there is no {paths.display(path)}; give a folder with a sub-folder for each class, a list file, a manifest, or ready logits")
+        raise UserError(
+            f"there is no {paths.display(path)}; give a folder with a sub-folder for each class, a list file, a "
+            "manifest, or ready logits"
+        )
     return _open_manifest(path, part) if is_manifest(path) else _open_list(path)
 
 
@@ -61,10 +65,20 @@ def _open_folder(path: Path) -> Source:
         for file in sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")):
             (pairs if file.suffix.lower() in Image.registered_extensions() else ignored).append((file, folder.name))
     if ignored:
-        log(f"{paths.display(path)}: {len(ignored)} files are no images by their names, first {ignored[0][0].name}; they are left out")
+        log(
+            f"{paths.display(path)}: {len(ignored)} files are no images by their names, first {ignored[0][0].name}; "
+            "they are left out"
+        )
     if not pairs:
-        raise UserError(f"{paths.display(path)} has no images in class sub-folders; expected {paths.display(path)}/<class>/<image>")
-    return Source([file for file, _ in pairs], [name for _, name in pairs], [folder.name for folder in folders], paths.display(path))
+        raise UserError(
+            f"{paths.display(path)} has no images in class sub-folders; expected {paths.display(path)}/<class>/<image>"
+        )
+    return Source(
+        [file for file, _ in pairs],
+        [name for _, name in pairs],
+        [folder.name for folder in folders],
+        paths.display(path),
+    )
 
 
 def _open_list(path: Path) -> Source:
@@ -72,13 +86,17 @@ def _open_list(path: Path) -> Source:
     files = [path.parent / name.rstrip() for name, _, _ in rows]
     rules = {
         "is no `relative/path label`": [not name.strip() for name, _, _ in rows],
-        "leaves the list's folder": [PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name, _, _ in rows],
+        "leaves the list's folder": [
+            PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name, _, _ in rows
+        ],
         "names a file that is not there": [not file.is_file() for file in files],
     }
     for rule, broken in rules.items():
         if any(broken):
-            raise UserError(f"{paths.display(path)}: {sum(broken)} of {len(rows)} lines: the line {rule}, first "
-                            f"{''.join(rows[broken.index(True)])[:80]!r}; correct the list")
+            raise UserError(
+                f"{paths.display(path)}: {sum(broken)} of {len(rows)} lines: the line {rule}, first "
+                f"{''.join(rows[broken.index(True)])[:80]!r}; correct the list"
+            )
     if not rows:
         raise UserError(f"{paths.display(path)} is empty; write one `relative/path label` a line")
     return Source(files, [name for _, _, name in rows], [], paths.display(path))
@@ -87,17 +105,28 @@ def _open_list(path: Path) -> Source:
 def _open_manifest(path: Path, part: str) -> Source:
     manifest = read_manifest(path)
     if manifest.head.builder != "folder":
-        raise UserError(f"the images of {paths.display(path)} are made by {manifest.head.builder!r} and are no files; "
-                        "give a manifest whose builder is 'folder'")
+        raise UserError(
+            f"the images of {paths.display(path)} are made by {manifest.head.builder!r} and are no files; give a "
+            "manifest whose builder is 'folder'"
+        )
     ours = path.resolve() == paths.manifest_head(manifest.name).resolve()
-    folder = paths.image_folder(manifest.head.source) if ours else (path.resolve().parent / manifest.head.source)  # else beside the manifest
+    # else beside the manifest
+    folder = paths.image_folder(manifest.head.source) if ours else (path.resolve().parent / manifest.head.source)
     body = manifest.body[manifest.body["split"] == part]
     files = [folder / name for name in body["path"]]
-    changed = [file for file, digest in zip(files, body["sha256"]) if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest]
+    changed = [
+        file
+        for file, digest in zip(files, body["sha256"])
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest
+    ]
     if changed:
-        raise UserError(f"{len(changed)} of {len(files)} {part} images of {paths.display(path)} are missing or not as listed, first "
-                        f"{', '.join(paths.display(file) for file in changed[:3])}; restore them or correct the manifest")
-    return Source(files, [manifest.class_names[label] for label in body["label"]], manifest.class_names, paths.display(path))
+        raise UserError(
+            f"{len(changed)} of {len(files)} {part} images of {paths.display(path)} are missing or not as listed, "
+            f"first {', '.join(paths.display(file) for file in changed[:3])}; restore them or correct the manifest"
+        )
+    return Source(
+        files, [manifest.class_names[label] for label in body["label"]], manifest.class_names, paths.display(path)
+    )
 
 
 def class_names(sources: Sequence[Source], num_classes: int) -> list[str]:
@@ -108,8 +137,10 @@ def class_names(sources: Sequence[Source], num_classes: int) -> list[str]:
     for source in sources:
         if len(source.names) == num_classes:
             if all(name.isdecimal() for name in source.names) and sorted(source.names, key=int) != source.names:
-                raise UserError(f"the class folders of {source.where} are numbers that sort differently as text ('10' before '2'); "
-                                "say which output is which with --classes FILE, one folder name a line in head order")
+                raise UserError(
+                    f"the class folders of {source.where} are numbers that sort differently as text ('10' before "
+                    "'2'); say which output is which with --classes FILE, one folder name a line in head order"
+                )
             return source.names
     return []
 
@@ -122,8 +153,10 @@ def class_id(written: str, names: Sequence[str], num_classes: int, where: str) -
         return int(written)
     if names:
         raise unknown(f"class in {where}", written, names)
-    raise UserError(f"{where} has the class {written!r}, which is no id in 0..{num_classes - 1}; name the {num_classes} outputs with "
-                    "--classes FILE, one name a line in head order")
+    raise UserError(
+        f"{where} has the class {written!r}, which is no id in 0..{num_classes - 1}; name the {num_classes} outputs "
+        "with --classes FILE, one name a line in head order"
+    )
 
 
 @dataclass(frozen=True)
@@ -151,12 +184,16 @@ class ImageBatches:
                 if not bad:
                     yield torch.stack(decoded), self.labels[rows]
         if bad:
-            raise UserError(f"{len(bad)} of {len(self.files)} images cannot be read, first {', '.join(bad[:3])}; restore or remove them")
+            raise UserError(
+                f"{len(bad)} of {len(self.files)} images cannot be read, first {', '.join(bad[:3])}; restore or "
+                "remove them"
+            )
 
     def _decode(self, file: Path) -> torch.Tensor | str:
         """The transformed image, or why there is none."""
         try:
             with Image.open(file) as picture:
                 return self.transform(picture.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what PIL raises for damaged files
+        # what PIL raises for damaged files
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             return f"{paths.display(file)} ({getattr(error, 'strerror', None) or 'damaged or no image'})"

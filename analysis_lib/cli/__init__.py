@@ -14,8 +14,11 @@ VERBS = (data, run, notebook, calibrate, report, manifest)
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
-    top = argparse.ArgumentParser(prog="python -m analysis_lib", description=__doc__.split("\n")[0],
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    top = argparse.ArgumentParser(
+        prog="python -m analysis_lib",
+        description=__doc__.split("\n")[0],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="verb")
     for verb in VERBS:
         verb.add_verb(verbs)

@@ -20,5 +20,7 @@ def act(arguments: argparse.Namespace) -> None:
     manifest = load_manifest(arguments.benchmark)
     images = load_images(manifest)
     counts = manifest.body["split"].value_counts()
-    print(f"{manifest.name}: {manifest.head.title}; {len(manifest.class_names)} classes, {counts['train']} training and "
-          f"{counts['test']} test images of {images.shape[2]}x{images.shape[3]} pixels")
+    print(
+        f"{manifest.name}: {manifest.head.title}; {len(manifest.class_names)} classes, {counts['train']} training and "
+        f"{counts['test']} test images of {images.shape[2]}x{images.shape[3]} pixels"
+    )

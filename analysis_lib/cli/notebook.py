@@ -8,7 +8,12 @@ def add_verb(verbs) -> None:
     """Add the parser of `notebook` to argparse's sub-parsers."""
     verb = verbs.add_parser("notebook", help="execute a notebook into executed/<benchmark>/")
     verb.add_argument("file", help="a notebook, such as notebooks/01_fine_tuning.ipynb")
-    verb.add_argument("settings", nargs="*", metavar="name=value", help="values for its parameters cell, such as benchmark=emoji seeds=0,1,2")
+    verb.add_argument(
+        "settings",
+        nargs="*",
+        metavar="name=value",
+        help="values for its parameters cell, such as benchmark=emoji seeds=0,1,2",
+    )
     verb.set_defaults(act=act)
 
 

@@ -7,12 +7,16 @@ from .data import BENCHMARK
 
 def add_verb(verbs) -> None:
     """Add the parser of `run` to argparse's sub-parsers."""
-    verb = verbs.add_parser("run", help="make the fine-tuning runs that the studies of a benchmark need; continues what was interrupted")
+    verb = verbs.add_parser(
+        "run", help="make the fine-tuning runs that the studies of a benchmark need; continues what was interrupted"
+    )
     verb.add_argument("benchmark", help=BENCHMARK)
     verb.add_argument("--profile", default="default", help="smoke, default or full (default: %(default)s)")
     verb.add_argument("--seeds", default="0,1,2", help="class splits and training orders (default: %(default)s)")
     verb.add_argument("--device", default="", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
-    verb.add_argument("--studies", default="", metavar="NAMES", help="only these studies, separated by commas (default: all)")
+    verb.add_argument(
+        "--studies", default="", metavar="NAMES", help="only these studies, separated by commas (default: all)"
+    )
     verb.set_defaults(act=act)
 
 
@@ -23,5 +27,7 @@ def act(arguments: argparse.Namespace) -> None:
     from ..studies import STUDIES, make_runs
 
     names = arguments.studies.split(",") if arguments.studies else list(STUDIES)
-    for spec in make_runs(names, arguments.benchmark, arguments.profile, parse_integers("seeds", arguments.seeds), arguments.device):
+    for spec in make_runs(
+        names, arguments.benchmark, arguments.profile, parse_integers("seeds", arguments.seeds), arguments.device
+    ):
         print(paths.display(paths.run(spec.run_id)), flush=True)

@@ -25,7 +25,10 @@ class ClassSplit:
         object.__setattr__(self, "seen", tuple(seen))
         outside = [c for c in seen if not 0 <= c < self.num_classes]
         if outside:
-            raise UserError(f"seen class {outside[0]} is outside 0..{self.num_classes - 1}; give indices of the {self.num_classes} classes")
+            raise UserError(
+                f"seen class {outside[0]} is outside 0..{self.num_classes - 1}; give indices of the "
+                f"{self.num_classes} classes"
+            )
         if len(set(seen)) < len(seen):
             raise UserError("a seen class is given twice; give each class once")
         if not seen:

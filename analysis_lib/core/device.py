@@ -31,10 +31,11 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def reuse_memory() -> None:
-    """Keep freed memory in the process, where the C library allows it: a batch's tensors are as large as the last one's.
+    """Keep freed memory in the process, where the C library allows it: a batch's tensors are as large as the last
+    one's.
 
-    By default glibc hands large blocks back and takes them anew, and the kernel clears every page again; `bench/throughput.py`
-    says what that costs. From then on the process stays as large as it once was.
+    By default glibc hands large blocks back and takes them anew, and the kernel clears every page again;
+    `bench/throughput.py` says what that costs. From then on the process stays as large as it once was.
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)
@@ -45,7 +46,8 @@ def reuse_memory() -> None:
 def deterministic() -> None:
     """Ask torch for the same bytes on every run on the same machine."""
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads such memory, and filling it costs up to a fifth
+    # nothing reads such memory, and filling it costs up to a fifth
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
 

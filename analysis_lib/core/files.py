@@ -5,12 +5,12 @@ A run directory is missing, partial or done; `done` is its last file. Nothing is
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import filelock
 import pandas as pd
 import safetensors.torch
 import torch
@@ -29,11 +29,15 @@ def writing(path: Path):
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"the disk is full: {paths.display(path)} was not written; free some space and run "
-                            "the same command again, it continues where it stopped") from None
+            raise UserError(
+                f"the disk is full: {paths.display(path)} was not written; free some space and run the same command "
+                "again, it continues where it stopped"
+            ) from None
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise UserError(f"cannot write {paths.display(path)} ({error.strerror}); make its folder writable or "
-                            "set FTC_ROOT to a folder that is") from None
+            raise UserError(
+                f"cannot write {paths.display(path)} ({error.strerror}); make its folder writable or set FTC_ROOT to "
+                "a folder that is"
+            ) from None
         raise
 
 
@@ -98,7 +102,10 @@ def _open_tensors(path: Path, take):
     except (OSError, safetensors.SafetensorError) as error:
         inside = path.is_relative_to(paths.runs())
         culprit = paths.run(path.relative_to(paths.runs()).parts[0]) if inside else path
-        raise UserError(f"cannot read {paths.display(path)} ({error}); delete {paths.display(culprit)} and run the same command again") from None
+        raise UserError(
+            f"cannot read {paths.display(path)} ({error}); delete {paths.display(culprit)} and run the same command "
+            "again"
+        ) from None
 
 
 def cached(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -130,13 +137,15 @@ def read_table(benchmark: str, name: str) -> pd.DataFrame:
 def locked(name: str):
     """Hold a run, or a shared cache, for one process; the system lets go when that process ends, however it ends."""
     path = paths.lock(name)
+    lock = filelock.FileLock(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    with open(path) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
             log(f"waiting for another process that is making {name}")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()

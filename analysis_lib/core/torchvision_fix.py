@@ -1,9 +1,9 @@
 """Let torchvision import beside a CPU-only torch.
 
-PyPI's torchvision is a CUDA build. Beside a CPU-only torch its compiled operators cannot load, and registering their meta
-kernels raises `operator torchvision::nms does not exist`, which also breaks `import timm`. Nothing here needs those
-operators, so an empty module takes the registration's place. `make setup` calls `install_at_startup`, which makes that so
-for every Python of the environment, whatever it imports first.
+PyPI's torchvision is a CUDA build. Beside a CPU-only torch its compiled operators cannot load, and registering their
+meta kernels raises `operator torchvision::nms does not exist`, which also breaks `import timm`. Nothing here needs
+those operators, so an empty module takes the registration's place. `make setup` calls `install_at_startup`, which makes
+that so for every Python of the environment, whatever it imports first.
 """
 
 import importlib.abc

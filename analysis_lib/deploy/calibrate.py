@@ -29,24 +29,36 @@ class Calibrated:
     report: dict
 
 
-def calibrate(model: nn.Module, train_loader: Iterable, seen: Sequence[int], method: str = "alg", pretrained: nn.Module | None = None) -> Calibrated:
+def calibrate(
+    model: nn.Module,
+    train_loader: Iterable,
+    seen: Sequence[int],
+    method: str = "alg",
+    pretrained: nn.Module | None = None,
+) -> Calibrated:
     """Estimate gamma on the fine-tuning data and fold it into a copy of `model`.
 
     model : logits (N, C) for a batch; C comes from its output. train_loader : batches (images, labels) of the
-    fine-tuning data without augmentation, labels (N,) int64 of seen classes only. seen : their class indices.
-    method : a name in `ESTIMATORS`, or `auto`. pretrained : the model before fine-tuning with the same outputs, for
-    methods that compare with it. Raises UserError for a label of an absent class, an empty loader, an unknown method, and what
+    fine-tuning data without augmentation, labels (N,) int64 of seen classes only. seen : their class indices. method :
+    a name in `ESTIMATORS`, or `auto`. pretrained : the model before fine-tuning with the same outputs, for methods that
+    compare with it. Raises UserError for a label of an absent class, an empty loader, an unknown method, and what
     `ClassSplit`, `estimate_gamma` and `fold_gamma` refuse. Source: DESIGN section 3; the estimators name theirs.
     """
     method = resolve(method, pretrained is not None)
     models = [model] if pretrained is None else [model, pretrained]
     logits, labels, probe = collect_logits(models, train_loader, seen)
     result = calibrate_logits(logits[0], labels, seen, method, *logits[1:])
-    return Calibrated(fold_gamma(model, ClassSplit(logits[0].shape[1], seen), result.gamma, probe), result.gamma, result.report)
+    return Calibrated(
+        fold_gamma(model, ClassSplit(logits[0].shape[1], seen), result.gamma, probe), result.gamma, result.report
+    )
 
 
 def calibrate_logits(
-    logits: torch.Tensor, labels: torch.Tensor, seen: Sequence[int], method: str = "alg", pretrained_logits: torch.Tensor | None = None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    seen: Sequence[int],
+    method: str = "alg",
+    pretrained_logits: torch.Tensor | None = None,
 ) -> Calibrated:
     """gamma and the report for logits (N, C) that are at hand, without a model; arguments and errors as in `calibrate`.
 
@@ -56,8 +68,10 @@ def calibrate_logits(
     split = ClassSplit(logits.shape[-1], seen)
     refuse_absent(labels, split)
     if pretrained_logits is not None and pretrained_logits.shape != logits.shape:
-        raise UserError(f"the pre-trained logits have shape {tuple(pretrained_logits.shape)} and the fine-tuned ones {tuple(logits.shape)}; "
-                        "both must have the same samples and classes")
+        raise UserError(
+            f"the pre-trained logits have shape {tuple(pretrained_logits.shape)} and the fine-tuned ones "
+            f"{tuple(logits.shape)}; both must have the same samples and classes"
+        )
     gamma = estimate_gamma(method, Evidence(logits, labels, split, pretrained_logits))
     report = {
         "method": method,
@@ -65,8 +79,12 @@ def calibrate_logits(
         "num_classes": split.num_classes,
         "seen": list(split.seen),
         "absent": list(split.absent),
-        "fine_tuning_data": {"samples": len(labels), "acc_ss": accuracies(logits, labels, split)["acc_ss"]} | {
-            when: {"acc_sy": accuracies(z, labels, split)["acc_sy"], "predicted_absent": 1 - split.is_seen(z.argmax(1)).double().mean().item()}
+        "fine_tuning_data": {"samples": len(labels), "acc_ss": accuracies(logits, labels, split)["acc_ss"]}
+        | {
+            when: {
+                "acc_sy": accuracies(z, labels, split)["acc_sy"],
+                "predicted_absent": 1 - split.is_seen(z.argmax(1)).double().mean().item(),
+            }
             for when, z in (("before", logits), ("after", shift_logits(logits, split, gamma)))
         },
     }
@@ -84,7 +102,10 @@ def assess(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma:
     curve = seen_absent_curve(logits, labels, split)
     seen = split.is_seen(labels)
     if seen.all() or not seen.any():
-        raise UserError(f"the test data has only {'seen' if seen.all() else 'absent'} classes; it takes images of both to see what gamma does")
+        raise UserError(
+            f"the test data has only {'seen' if seen.all() else 'absent'} classes; it takes images of both to see "
+            "what gamma does"
+        )
     best = curve.best()
     return {
         "samples": len(labels),
@@ -113,8 +134,10 @@ def collect_logits(
             logits = logits_of(model, _placed(images, model)).cpu()
             part.append(logits.to(torch.promote_types(logits.dtype, torch.float32)))
         if parts[0][-1].shape[1] != parts[-1][-1].shape[1]:
-            raise UserError(f"the pre-trained model has {parts[-1][-1].shape[1]} outputs and the fine-tuned one {parts[0][-1].shape[1]}; "
-                            "give its head the same classes in the same order")
+            raise UserError(
+                f"the pre-trained model has {parts[-1][-1].shape[1]} outputs and the fine-tuned one "
+                f"{parts[0][-1].shape[1]}; give its head the same classes in the same order"
+            )
         if seen is not None:
             refuse_absent(batch_labels, ClassSplit(parts[0][-1].shape[1], seen))
         probe = _placed(images[:2], models[0]) if probe is None else probe
@@ -128,11 +151,15 @@ def refuse_absent(labels: torch.Tensor, split: ClassSplit) -> None:
     """Raise UserError when fine-tuning labels (N,) are no classes of `split`, or classes that it calls absent."""
     outside = labels[(labels < 0) | (labels >= split.num_classes)]
     if len(outside):
-        raise UserError(f"label {int(outside[0])} is outside 0..{split.num_classes - 1}; correct the labels of the fine-tuning data")
+        raise UserError(
+            f"label {int(outside[0])} is outside 0..{split.num_classes - 1}; correct the labels of the fine-tuning data"
+        )
     absent = labels[~split.is_seen(labels)]
     if len(absent):
-        raise UserError(f"the fine-tuning data holds {len(absent)} samples of class {int(absent[0])} or others that are not among the seen "
-                        "classes; gamma must not see absent classes: drop these samples, or name the class as seen")
+        raise UserError(
+            f"the fine-tuning data holds {len(absent)} samples of class {int(absent[0])} or others that are not among "
+            "the seen classes; gamma must not see absent classes: drop these samples, or name the class as seen"
+        )
 
 
 def _placed(images: torch.Tensor, model: nn.Module) -> torch.Tensor:
@@ -146,6 +173,8 @@ def _seen_confusions(logits: torch.Tensor, labels: torch.Tensor, split: ClassSpl
     rows: dict[tuple[int, int], dict] = {}
     for when, z in (("before", logits), ("after", shift_logits(logits, split, gamma))):
         for absent, seen, taken in seen_confusions(z, labels, split).tolist():
-            row = rows.setdefault((absent, seen), {"absent": absent, "seen": seen, "before": 0, "after": 0, "of": total[absent]})
+            row = rows.setdefault(
+                (absent, seen), {"absent": absent, "seen": seen, "before": 0, "after": 0, "of": total[absent]}
+            )
             row[when] = taken
     return sorted(rows.values(), key=lambda row: (-row["before"], -row["after"], row["absent"], row["seen"]))

@@ -1,6 +1,5 @@
 """A fine-tuned checkpoint file in; a calibrated one, a report and a page out."""
 
-
 import argparse
 import contextlib
 import json
@@ -62,7 +61,10 @@ def _outputs(arguments: argparse.Namespace, ready: bool) -> dict[str, Path]:
     """Where each result goes. Raises UserError for options that do not go together and places that cannot be."""
     lacking = [name for name in ("model", "checkpoint") if not getattr(arguments, name)]
     if ready and len(lacking) < 2:
-        raise UserError(f"{paths.display(arguments.data)} holds ready logits, so no model is run; leave out --model and --checkpoint, or give images")
+        raise UserError(
+            f"{paths.display(arguments.data)} holds ready logits, so no model is run; leave out --model and "
+            "--checkpoint, or give images"
+        )
     if not ready and lacking:
         raise UserError(f"--{lacking[0]} is missing; images need --model and --checkpoint, ready logits neither")
     if arguments.test and is_logits(arguments.test) != ready:
@@ -72,37 +74,57 @@ def _outputs(arguments: argparse.Namespace, ready: bool) -> dict[str, Path]:
         raise UserError(f"--output is {paths.display(arguments.output)}; its name must end in {suffix} here")
     outputs = {"report": arguments.output.with_suffix(".json"), "page": arguments.output.with_suffix(".html")}
     outputs = outputs if ready else {"checkpoint": arguments.output} | outputs
-    given = {path.resolve() for path in (arguments.checkpoint, arguments.pretrained, arguments.data, arguments.test, arguments.classes) if path}
+    given = {
+        path.resolve()
+        for path in (arguments.checkpoint, arguments.pretrained, arguments.data, arguments.test, arguments.classes)
+        if path
+    }
     for path in outputs.values():
         if path.resolve() in given:
             raise UserError(f"{paths.display(path)} is an input too; choose another --output")
-        blocked = path if path.is_dir() else next((folder for folder in path.parents if folder.exists() and not folder.is_dir()), None)
+        blocked = (
+            path
+            if path.is_dir()
+            else next((folder for folder in path.parents if folder.exists() and not folder.is_dir()), None)
+        )
         if blocked:
-            raise UserError(f"cannot write {paths.display(path)}: {paths.display(blocked)} is {'a folder' if path.is_dir() else 'no folder'}; "
-                            "choose another --output")
+            raise UserError(
+                f"cannot write {paths.display(path)}: {paths.display(blocked)} is "
+                f"{'a folder' if path.is_dir() else 'no folder'}; choose another --output"
+            )
     return outputs
 
 
 def _plan(arguments: argparse.Namespace, inputs: Inputs) -> str:
     """One line that says how the inputs were understood."""
-    naming = ("names from " + (paths.display(arguments.classes) if arguments.classes else "the data")) if inputs.names else "given as ids"
+    naming = (
+        ("names from " + (paths.display(arguments.classes) if arguments.classes else "the data"))
+        if inputs.names
+        else "given as ids"
+    )
     what = f"{inputs.about['samples']} samples of {paths.display(arguments.data)}"
     if inputs.model is not None:
         height, width = inputs.about["images"]["input_size"][1:]
         what = f"{arguments.model} on {what} at {height}x{width} pixels"
     split = inputs.split
-    return f"{what}; {split.num_classes} classes ({naming}), {len(split.seen)} seen and {len(split.absent)} absent; gamma by {arguments.method}"
+    classes = f"{split.num_classes} classes ({naming}), {len(split.seen)} seen and {len(split.absent)} absent"
+    return f"{what}; {classes}; gamma by {arguments.method}"
 
 
 def _loading(arguments: argparse.Namespace, inputs: Inputs, gained: set[str]) -> str:
-    """Python code that loads the calibrated checkpoint with plain timm; `gained` names the biases that it has and timm's head has not."""
+    """Python code that loads the calibrated checkpoint with plain timm; `gained` names the biases that it has and
+    timm's head has not.
+    """
     fixed = arguments.image_size and inputs.model.pretrained_cfg.get("fixed_input_size")
     size = f", img_size={arguments.image_size}" if fixed else ""
-    lines = ["import safetensors.torch, timm, torch",
-             f"model = timm.create_model({arguments.model!r}, num_classes={inputs.split.num_classes}{size})"]
+    lines = [
+        "import safetensors.torch, timm, torch",
+        f"model = timm.create_model({arguments.model!r}, num_classes={inputs.split.num_classes}{size})",
+    ]
     for name in sorted(gained):
         layer = name.removesuffix(".bias")
-        lines.append(f"model.get_submodule({layer!r}).bias = torch.nn.Parameter(torch.zeros({inputs.split.num_classes}))  # gained for gamma")
+        zeros = f"torch.zeros({inputs.split.num_classes})"
+        lines.append(f"model.get_submodule({layer!r}).bias = torch.nn.Parameter({zeros})  # gained for gamma")
     return "\n".join([*lines, f"model.load_state_dict(safetensors.torch.load_file({str(arguments.output)!r}))"])
 
 

@@ -60,16 +60,25 @@ def from_logits(arguments: argparse.Namespace) -> Inputs:
     if arguments.pretrained:
         pretrained, its_labels = external_files.read_logits(arguments.pretrained)
         if pretrained.shape != logits.shape or not torch.equal(its_labels, labels):
-            raise UserError(f"{paths.display(arguments.pretrained)} and {paths.display(arguments.data)} differ in shape or labels; "
-                            "give the logits of the same samples in the same order")
+            raise UserError(
+                f"{paths.display(arguments.pretrained)} and {paths.display(arguments.data)} differ in shape or "
+                "labels; give the logits of the same samples in the same order"
+            )
     if arguments.test:
         test, test_labels = external_files.read_logits(arguments.test)
         if test.shape[1] != logits.shape[1]:
-            raise UserError(f"{paths.display(arguments.test)} has {test.shape[1]} classes and {paths.display(arguments.data)} {logits.shape[1]}; "
-                            "give logits of the same model")
+            raise UserError(
+                f"{paths.display(arguments.test)} has {test.shape[1]} classes and {paths.display(arguments.data)} "
+                f"{logits.shape[1]}; give logits of the same model"
+            )
         _check_test(test_labels, split, arguments.test)
-    return Inputs(split, names, None, {"data": str(arguments.data), "samples": len(labels)},
-                  lambda: Measured(logits, labels, pretrained, test, test_labels))
+    return Inputs(
+        split,
+        names,
+        None,
+        {"data": str(arguments.data), "samples": len(labels)},
+        lambda: Measured(logits, labels, pretrained, test, test_labels),
+    )
 
 
 def from_images(arguments: argparse.Namespace) -> Inputs:
@@ -91,17 +100,29 @@ def from_images(arguments: argparse.Namespace) -> Inputs:
         _check_test(labels[1], split, arguments.test)
     models = [model]
     if arguments.pretrained:
-        models.append(user_weights.load_classifier(arguments.model, arguments.pretrained, arguments.image_size).to(device))
+        models.append(
+            user_weights.load_classifier(arguments.model, arguments.pretrained, arguments.image_size).to(device)
+        )
         if models[1].num_classes != num_classes:
-            raise UserError(f"{paths.display(arguments.pretrained)} has {models[1].num_classes} outputs and {paths.display(arguments.checkpoint)} "
-                            f"{num_classes}; give the pre-trained head the same classes in the same order")
+            raise UserError(
+                f"{paths.display(arguments.pretrained)} has {models[1].num_classes} outputs and "
+                f"{paths.display(arguments.checkpoint)} {num_classes}; give the pre-trained head the same classes in "
+                "the same order"
+            )
     looks = _looks(arguments, model)
-    about = {"model": arguments.model, "checkpoint": str(arguments.checkpoint), "data": str(arguments.data), "samples": len(labels[0]),
-             "images": {name: list(value) if isinstance(value, tuple) else value for name, value in looks.items()}}
+    about = {
+        "model": arguments.model,
+        "checkpoint": str(arguments.checkpoint),
+        "data": str(arguments.data),
+        "samples": len(labels[0]),
+        "images": {name: list(value) if isinstance(value, tuple) else value for name, value in looks.items()},
+    }
 
     def measure() -> Measured:
         transform = timm.data.create_transform(is_training=False, **looks)
-        batches = [ImageBatches(own_files, own, transform, arguments.batch_size) for own_files, own in zip(files, labels)]
+        batches = [
+            ImageBatches(own_files, own, transform, arguments.batch_size) for own_files, own in zip(files, labels)
+        ]
         train, train_labels, probe = collect_logits(models, batches[0], split.seen)
         test, test_labels, _ = collect_logits(models, batches[1], None) if arguments.test else ([], None, None)
         (train, before), (test, test_before) = ((*logits, None, None)[:2] for logits in (train, test))
@@ -115,26 +136,37 @@ def _names(arguments: argparse.Namespace, sources: list[Source], num_classes: in
         return class_names(sources, num_classes)
     names = external_files.read_lines(arguments.classes)
     if len(names) != num_classes or len(set(names)) < len(names):
-        raise UserError(f"{paths.display(arguments.classes)} has {len(names)} names, {len(set(names))} of them distinct, for {num_classes} outputs; "
-                        "write one name a line in head order")
+        raise UserError(
+            f"{paths.display(arguments.classes)} has {len(names)} names, {len(set(names))} of them distinct, for "
+            f"{num_classes} outputs; write one name a line in head order"
+        )
     return names
 
 
 def _split(arguments: argparse.Namespace, names: list[str], num_classes: int) -> ClassSplit:
     """--seen is a file with a class a line where such a file exists, else classes separated by commas."""
     is_file = os.path.isfile(arguments.seen)  # unlike Path.is_file, it takes a list that is too long for a name
-    written = external_files.read_lines(Path(arguments.seen)) if is_file else [part.strip() for part in arguments.seen.split(",") if part.strip()]
+    written = (
+        external_files.read_lines(Path(arguments.seen))
+        if is_file
+        else [part.strip() for part in arguments.seen.split(",") if part.strip()]
+    )
     return ClassSplit(num_classes, [class_id(part, names, num_classes, "--seen") for part in written])
 
 
 def _check_test(labels: torch.Tensor, split: ClassSplit, path: Path) -> None:
     outside = labels[(labels < 0) | (labels >= split.num_classes)]
     if len(outside):
-        raise UserError(f"{paths.display(path)} has the label {int(outside[0])}, outside 0..{split.num_classes - 1}; correct its labels")
+        raise UserError(
+            f"{paths.display(path)} has the label {int(outside[0])}, outside 0..{split.num_classes - 1}; correct its "
+            "labels"
+        )
     seen = split.is_seen(labels)
     if seen.all() or not seen.any():
-        raise UserError(f"{paths.display(path)} has {'no absent' if seen.all() else 'no seen'} class; --test takes samples of both, "
-                        "to show what each wins and loses")
+        raise UserError(
+            f"{paths.display(path)} has {'no absent' if seen.all() else 'no seen'} class; --test takes samples of "
+            "both, to show what each wins and loses"
+        )
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:

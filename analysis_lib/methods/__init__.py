@@ -5,9 +5,7 @@ from ..core.run_spec import RunSpec
 from ..training.method import Method
 from .finetune import FineTune
 
-METHODS: dict[str, type[Method]] = {
-    "finetune": FineTune,
-}
+METHODS: dict[str, type[Method]] = {"finetune": FineTune}
 
 
 def method_of(spec: RunSpec) -> Method:
@@ -17,4 +15,6 @@ def method_of(spec: RunSpec) -> Method:
     try:
         return METHODS[spec.method](**dict(spec.options))
     except TypeError as error:
-        raise UserError(f"method {spec.method!r} does not take these options ({error}); correct `options` of the run") from None
+        raise UserError(
+            f"method {spec.method!r} does not take these options ({error}); correct `options` of the run"
+        ) from None

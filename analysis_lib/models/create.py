@@ -20,13 +20,17 @@ def create_model(name: str, num_classes: int) -> nn.Module:
         raise unknown("model", name, ["digits_cnn", *timm.list_models()])
     model = timm.create_model(name, num_classes=num_classes)
     if not isinstance(model.get_classifier(), nn.Linear):
-        raise UserError(f"model {name!r} has no single linear head ({type(model.get_classifier()).__name__}); "
-                        "choose one whose get_classifier() is a Linear layer")
+        raise UserError(
+            f"model {name!r} has no single linear head ({type(model.get_classifier()).__name__}); choose one whose "
+            "get_classifier() is a Linear layer"
+        )
     return model
 
 
 def create_random_model(name: str, num_classes: int, seed: int) -> nn.Module:
-    """`create_model` in float64, with weights that depend on the seed alone and not on the processor. Raises as there."""
+    """`create_model` in float64, with weights that depend on the seed alone and not on the processor. Raises as
+    there.
+    """
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

@@ -29,14 +29,18 @@ def fold_gamma(model: nn.Module, split: ClassSplit, gamma: float, probe: torch.T
     cannot take, and when no head is found whose bias shifts the logits. Source: DESIGN section 3, ours.
     """
     if hasattr(model, MARKER):
-        raise UserError(f"this {type(model).__name__} already carries gamma = {getattr(model, MARKER):g} in its head; "
-                        "start again from the model as it was fine-tuned")
+        raise UserError(
+            f"this {type(model).__name__} already carries gamma = {getattr(model, MARKER):g} in its head; start again "
+            "from the model as it was fine-tuned"
+        )
     if not math.isfinite(gamma):
         raise UserError(f"gamma is {gamma}; give a finite number")
     probe = _random_probe(model) if probe is None else probe
     logits = logits_of(model, probe)
     if logits.shape[1] != split.num_classes:
-        raise UserError(f"the model has {logits.shape[1]} outputs and the split {split.num_classes} classes; they must agree")
+        raise UserError(
+            f"the model has {logits.shape[1]} outputs and the split {split.num_classes} classes; they must agree"
+        )
     if not logits.isfinite().all():
         raise UserError(f"this {type(model).__name__} answers with logits that are not finite; check its weights")
     for names in _candidates(model, split.num_classes):
@@ -45,8 +49,10 @@ def fold_gamma(model: nn.Module, split: ClassSplit, gamma: float, probe: torch.T
             setattr(folded, MARKER, float(gamma))
             return folded
     head = type(model.get_classifier() if hasattr(model, "get_classifier") else list(model.modules())[-1]).__name__
-    raise UserError(f"cannot fold gamma into the head of {type(model).__name__} ({head}): no bias of it shifts the {split.num_classes} "
-                    "logits; end the model in a Linear layer, or add gamma to its logits with shift_logits")
+    raise UserError(
+        f"cannot fold gamma into the head of {type(model).__name__} ({head}): no bias of it shifts the "
+        f"{split.num_classes} logits; end the model in a Linear layer, or add gamma to its logits with shift_logits"
+    )
 
 
 def logits_of(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -60,10 +66,16 @@ def logits_of(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
         except torch.OutOfMemoryError:
             raise UserError(f"the device has no memory for a batch of {len(x)}; use a smaller batch size") from None
         except (RuntimeError, AssertionError, TypeError, ValueError) as error:
-            raise UserError(f"{type(model).__name__} cannot take a batch of shape {tuple(x.shape)} "
-                            f"({(str(error) or type(error).__name__).splitlines()[0]}); give images of the size it was made for") from None
+            raise UserError(
+                f"{type(model).__name__} cannot take a batch of shape {tuple(x.shape)} "
+                f"({(str(error) or type(error).__name__).splitlines()[0]}); give images of the size it was made for"
+            ) from None
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
-        shape = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+        shape = (
+            f"a tensor of shape {tuple(logits.shape)}"
+            if isinstance(logits, torch.Tensor)
+            else f"a {type(logits).__name__}"
+        )
         raise UserError(f"{type(model).__name__} answers with {shape}; wrap it so that it returns logits (N, C)")
     return logits
 
@@ -84,16 +96,23 @@ def _random_probe(model: nn.Module) -> torch.Tensor:
     """Two random samples of the size that timm states, else of what the first layer takes."""
     first = next((module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))), None)
     if first is None:
-        raise UserError(f"{type(model).__name__} has no Linear or Conv2d layer; gamma can only be folded into a linear head")
+        raise UserError(
+            f"{type(model).__name__} has no Linear or Conv2d layer; gamma can only be folded into a linear head"
+        )
     stated = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
     shape = stated or ((first.in_features,) if isinstance(first, nn.Linear) else (first.in_channels, 224, 224))
     return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(first.weight)
 
 
 def _candidates(model: nn.Module, num_classes: int) -> Iterator[list[str]]:
-    """Names of layers that may form the head: the whole of timm's classifier, then single layers, the last one first."""
-    layers = {name: module for name, module in model.named_modules()
-              if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.shape[0] == num_classes}
+    """Names of layers that may form the head: the whole of timm's classifier, then single layers, the last one
+    first.
+    """
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.shape[0] == num_classes
+    }
     if hasattr(model, "get_classifier"):
         classifier = model.get_classifier()
         parts = list(classifier) if isinstance(classifier, (tuple, list)) else [classifier]
@@ -104,7 +123,9 @@ def _candidates(model: nn.Module, num_classes: int) -> Iterator[list[str]]:
 
 
 @torch.no_grad()
-def _raise_bias(model: nn.Module, names: list[str], split: ClassSplit, gamma: float, probe: torch.Tensor, logits: torch.Tensor) -> bool:
+def _raise_bias(
+    model: nn.Module, names: list[str], split: ClassSplit, gamma: float, probe: torch.Tensor, logits: torch.Tensor
+) -> bool:
     """Raise the absent biases of the named layers by gamma in place; whether that shifts `logits` by gamma.
 
     A step as large as the logits is tried as well, because a small gamma could pass for rounding.
@@ -112,7 +133,9 @@ def _raise_bias(model: nn.Module, names: list[str], split: ClassSplit, gamma: fl
     layers = [model.get_submodule(name) for name in names]
     for layer in layers:
         if layer.bias is None:
-            layer.bias = nn.Parameter(layer.weight.new_zeros(split.num_classes), requires_grad=layer.weight.requires_grad)
+            layer.bias = nn.Parameter(
+                layer.weight.new_zeros(split.num_classes), requires_grad=layer.weight.requires_grad
+            )
     biases = [layer.bias.clone() for layer in layers]
     for shift in (1 + logits.abs().max().item(), gamma):
         for layer, bias in zip(layers, biases):

@@ -13,7 +13,7 @@ WEIGHTS = {
         "version": "0.1.0",
         "suffix": ".pth",
         "sha256": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    },
+    }
 }
 
 
@@ -29,10 +29,15 @@ def packaged_weights(name: str, model: nn.Module, class_ids: list[int]) -> dict[
     state = model.state_dict()
     head = head_name(model)
     if len(packaged) != len(state):
-        raise UserError(f"weights {name!r} hold {len(packaged)} tensors and the model {len(state)}; they belong to another architecture")
+        raise UserError(
+            f"weights {name!r} hold {len(packaged)} tensors and the model {len(state)}; they belong to another "
+            "architecture"
+        )
     for (key, target), source in zip(state.items(), packaged.values()):
         source = source[class_ids] if key.startswith(f"{head}.") else source
         if source.shape != target.shape:
-            raise UserError(f"weights {name!r} do not fit the model at {key}: {tuple(source.shape)} against {tuple(target.shape)}")
+            raise UserError(
+                f"weights {name!r} do not fit the model at {key}: {tuple(source.shape)} against {tuple(target.shape)}"
+            )
         state[key] = source
     return state

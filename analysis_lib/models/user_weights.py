@@ -1,4 +1,6 @@
-"""Other people's checkpoints of timm models: built, loaded strictly, and written back with a marker of what was folded in."""
+"""Other people's checkpoints of timm models: built, loaded strictly, and written back with a marker of what was folded
+in.
+"""
 
 from pathlib import Path
 
@@ -33,17 +35,24 @@ def load_classifier(arch: str, path: Path, image_size: int | None = None) -> nn.
     names = classifier_names(arch)
     state, metadata = external_files.read_weights(path)
     if MARKER in metadata:
-        raise UserError(f"{paths.display(path)} is calibrated already (gamma = {metadata[MARKER]}); give the checkpoint as it was fine-tuned")
+        raise UserError(
+            f"{paths.display(path)} is calibrated already (gamma = {metadata[MARKER]}); give the checkpoint as it was "
+            "fine-tuned"
+        )
     heads = [f"{name}.weight" for name in names if f"{name}.weight" in state]
     if not heads:
-        raise UserError(f"{paths.display(path)} has no {names[0] if names else 'head'}.weight, the head of {arch}; its last tensor is "
-                        f"{list(state)[-1]!r}: name the architecture it was trained as")
+        raise UserError(
+            f"{paths.display(path)} has no {names[0] if names else 'head'}.weight, the head of {arch}; its last "
+            f"tensor is {list(state)[-1]!r}: name the architecture it was trained as"
+        )
     size = {"img_size": image_size} if image_size and timm.models.get_pretrained_cfg(arch).fixed_input_size else {}
     try:
         model = timm.create_model(arch, num_classes=len(state[heads[0]]), **size)
     except (TypeError, AssertionError, RuntimeError, ValueError) as error:
-        raise UserError(f"timm cannot make {arch}{f' for images of {image_size} pixels' if size else ''} ({str(error).splitlines()[0]}); "
-                        "choose another --image-size or --model") from None
+        raise UserError(
+            f"timm cannot make {arch}{f' for images of {image_size} pixels' if size else ''} "
+            f"({str(error).splitlines()[0]}); choose another --image-size or --model"
+        ) from None
     _check_fit(model.state_dict(), state, arch, path)
     model.load_state_dict(state)
     return model.eval()
@@ -58,10 +67,15 @@ def _check_fit(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], 
     }
     found = [f"{len(names)} tensors {kind}, first {names[0]!r}" for kind, names in kinds.items() if names]
     if found:
-        raise UserError(f"{paths.display(path)} does not fit {arch}: {'; '.join(found)}; name the architecture (and --image-size) it was trained with")
+        raise UserError(
+            f"{paths.display(path)} does not fit {arch}: {'; '.join(found)}; name the architecture (and --image-size) "
+            "it was trained with"
+        )
 
 
 def calibrated_bytes(model: nn.Module, gamma: float) -> bytes:
-    """A safetensors file of the model's state dict, marked as carrying gamma; a second entry would make its bytes vary."""
+    """A safetensors file of the model's state dict, marked as carrying gamma; a second entry would make its bytes
+    vary.
+    """
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
     return safetensors.torch.save(state, {MARKER: repr(float(gamma))})

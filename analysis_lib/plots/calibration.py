@@ -25,11 +25,23 @@ def draw_curves(curves: pd.DataFrame, points: pd.DataFrame, ax: Axes) -> Axes:
         colour, dash = looks[checkpoint]
         ax.plot(100 * rows["acc_sy"], 100 * rows["acc_uy"], color=colour, linestyle=dash, linewidth=1)
     for (checkpoint, method), rows in points.groupby(["checkpoint", "method"], sort=False):
-        ax.scatter(100 * rows["acc_sy"], 100 * rows["acc_uy"], marker=METHODS[method].marker, color=looks[checkpoint][0], edgecolor="white",
-                   s=110 if METHODS[method].oracle else 48, zorder=3)
-    lines = [mpl.lines.Line2D([], [], color=colour, linestyle=dash, label=name) for name, (colour, dash) in looks.items()]
-    marks = [mpl.lines.Line2D([], [], color="black", marker=known.marker, linestyle="none", label=known.title)
-             for name, known in METHODS.items() if name in set(points["method"])]
+        ax.scatter(
+            100 * rows["acc_sy"],
+            100 * rows["acc_uy"],
+            marker=METHODS[method].marker,
+            color=looks[checkpoint][0],
+            edgecolor="white",
+            s=110 if METHODS[method].oracle else 48,
+            zorder=3,
+        )
+    lines = [
+        mpl.lines.Line2D([], [], color=colour, linestyle=dash, label=name) for name, (colour, dash) in looks.items()
+    ]
+    marks = [
+        mpl.lines.Line2D([], [], color="black", marker=known.marker, linestyle="none", label=known.title)
+        for name, known in METHODS.items()
+        if name in set(points["method"])
+    ]
     ax.legend(handles=lines + marks, fontsize=8)
     ax.set(xlabel="Acc$_{S/Y}$ (%)", ylabel="Acc$_{U/Y}$ (%)", xlim=(0, None), ylim=(0, None))
     return ax
@@ -39,10 +51,22 @@ def draw_accuracy_by_gamma(curves: pd.DataFrame, points: pd.DataFrame, ax: Axes)
     """Accuracies of one fine-tuned model as the shift grows, with the shifts of each method marked."""
     for metric in ("acc_sy", "acc_uy", "acc_yy"):
         known = METRICS[metric]
-        ax.plot(curves["gamma"], 100 * curves[metric], color=COLOURS[known.colour_of], linestyle={"acc_yy": "--"}.get(metric, known.dash), label=known.title)
+        ax.plot(
+            curves["gamma"],
+            100 * curves[metric],
+            color=COLOURS[known.colour_of],
+            linestyle={"acc_yy": "--"}.get(metric, known.dash),
+            label=known.title,
+        )
     for _, point in points.iterrows():
         ax.axvline(point["gamma"], color="black", linewidth=0.8, linestyle=":")
-        ax.plot(point["gamma"], 100 * point["acc_yy"], color="black", marker=METHODS[point["method"]].marker, markersize=9 if METHODS[point["method"]].oracle else 6)
+        ax.plot(
+            point["gamma"],
+            100 * point["acc_yy"],
+            color="black",
+            marker=METHODS[point["method"]].marker,
+            markersize=9 if METHODS[point["method"]].oracle else 6,
+        )
     ax.legend(fontsize=8, loc="upper right")
     ax.set(xlabel="$\\gamma$ added to absent logits", ylabel="test accuracy (%)", ylim=(-3, 103))
     return ax
@@ -58,7 +82,8 @@ def draw_seen_confusions(confusions: pd.DataFrame, ax: Axes, most: int = 12) -> 
 
 
 def draw_shares(shares: pd.DataFrame, ax: Axes) -> Axes:
-    """The share of the oracle's gain: one grey mark per cell and method, and the median over cells with its 95 % interval.
+    """The share of the oracle's gain: one grey mark per cell and method, and the median over cells with its 95 %
+    interval.
 
     Shares below -1 are drawn at -1, as arrows.
     """
@@ -75,8 +100,13 @@ def draw_shares(shares: pd.DataFrame, ax: Axes) -> Axes:
     height = middle["method"].map(places)
     ax.hlines(height, middle["low"].clip(lower=-1), middle["high"], color=ABSENT, linewidth=1.5)
     ax.scatter(middle["share"].clip(lower=-1), height, color=ABSENT, marker="D", zorder=3)
-    marks = [mpl.lines.Line2D([], [], color=colour, marker=marker, linestyle=dash, label=label) for label, colour, marker, dash in
-             ((f"one of {len(cells)} cells", BOTH, "o", "none"), ("their median, 95 % interval", ABSENT, "D", "-"))]
+    marks = [
+        mpl.lines.Line2D([], [], color=colour, marker=marker, linestyle=dash, label=label)
+        for label, colour, marker, dash in (
+            (f"one of {len(cells)} cells", BOTH, "o", "none"),
+            ("their median, 95 % interval", ABSENT, "D", "-"),
+        )
+    ]
     ax.legend(handles=marks, fontsize=8, loc="lower left")
     for line in (0, 1):
         ax.axvline(line, color="black", linewidth=0.8)
@@ -90,10 +120,21 @@ def draw_gamma(curve: SeenAbsentCurve, confusion: torch.Tensor, gamma: float, ax
     point = curve.at(gamma)
     axes[0].plot(100 * curve.acc_sy, 100 * curve.acc_uy, color=ABSENT, linewidth=1)
     axes[0].plot(100 * point.acc_sy, 100 * point.acc_uy, color="black", marker="o")
-    axes[0].set(xlabel="Acc$_{S/Y}$ (%)", ylabel="Acc$_{U/Y}$ (%)", xlim=(0, None), ylim=(0, None), title=f"$\\gamma$ = {gamma:.2f}")
+    axes[0].set(
+        xlabel="Acc$_{S/Y}$ (%)",
+        ylabel="Acc$_{U/Y}$ (%)",
+        xlim=(0, None),
+        ylim=(0, None),
+        title=f"$\\gamma$ = {gamma:.2f}",
+    )
     keys = ("acc_sy", "acc_uy", "acc_yy")
-    bars = axes[1].bar(["seen", "absent", "all"], [100 * getattr(point, key) for key in keys], color=[COLOURS[METRICS[key].colour_of] for key in keys],
-                       hatch=["//", "", ".."], edgecolor="white")
+    bars = axes[1].bar(
+        ["seen", "absent", "all"],
+        [100 * getattr(point, key) for key in keys],
+        color=[COLOURS[METRICS[key].colour_of] for key in keys],
+        hatch=["//", "", ".."],
+        edgecolor="white",
+    )
     axes[1].bar_label(bars, fmt="%.1f")
     axes[1].set(ylabel="test accuracy among all classes (%)", ylim=(0, 108))
     axes[2].imshow(confusion.numpy(), cmap="Greys", vmin=0, vmax=2.5)

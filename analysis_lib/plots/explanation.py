@@ -1,4 +1,6 @@
-"""Figures of the explanation: the head's updates, features in one plane, and which seen classes move an absent sample."""
+"""Figures of the explanation: the head's updates, features in one plane, and which seen classes move an absent
+sample.
+"""
 
 from collections.abc import Sequence
 
@@ -32,10 +34,22 @@ def draw_update_similarity(matrix: torch.Tensor, split: ClassSplit, ax: Axes) ->
 def draw_view(views: pd.DataFrame, view: str, ax: Axes, arrows: int = 60) -> Axes:
     """Test samples in one plane, hollow before and filled after, with arrows for some of them."""
     plane = views[views["view"] == view]
-    start, end = (plane[plane["checkpoint"] == checkpoint].set_index("sample") for checkpoint in plane["checkpoint"].unique())
+    start, end = (
+        plane[plane["checkpoint"] == checkpoint].set_index("sample") for checkpoint in plane["checkpoint"].unique()
+    )
     for group, (colour, marker) in GROUPS.items():
         a, b = start[start["group"] == group], end[end["group"] == group]
-        ax.scatter(a["x"], a["y"], s=7, facecolor="none", edgecolor=colour, linewidth=0.4, marker=marker, alpha=0.6, label=f"{group}, before")
+        ax.scatter(
+            a["x"],
+            a["y"],
+            s=7,
+            facecolor="none",
+            edgecolor=colour,
+            linewidth=0.4,
+            marker=marker,
+            alpha=0.6,
+            label=f"{group}, before",
+        )
         ax.scatter(b["x"], b["y"], s=7, color=colour, linewidth=0, marker=marker, alpha=0.8, label=f"{group}, after")
     some = start.index[:: max(1, len(start) // arrows)]
     lines = np.stack([start.loc[some, ["x", "y"]], end.loc[some, ["x", "y"]]], 1)
@@ -48,8 +62,21 @@ def draw_view(views: pd.DataFrame, view: str, ax: Axes, arrows: int = 60) -> Axe
 def draw_step_check(checks: pd.DataFrame, ax: Axes) -> Axes:
     """How far the predicted displacement is from the real one as the step shrinks, with a line of slope one."""
     for (_, rows), marker in zip(checks.groupby("seed"), "osD^v"):
-        ax.loglog(rows["eta"], rows["relative_error"], color=ABSENT, marker=marker, label=f"relative error, seed {rows['seed'].iloc[0]}")
-        ax.loglog(rows["eta"], 1 - rows["cosine"], color=SEEN, marker=marker, linestyle="--", label=f"1 - cosine, seed {rows['seed'].iloc[0]}")
+        ax.loglog(
+            rows["eta"],
+            rows["relative_error"],
+            color=ABSENT,
+            marker=marker,
+            label=f"relative error, seed {rows['seed'].iloc[0]}",
+        )
+        ax.loglog(
+            rows["eta"],
+            1 - rows["cosine"],
+            color=SEEN,
+            marker=marker,
+            linestyle="--",
+            label=f"1 - cosine, seed {rows['seed'].iloc[0]}",
+        )
     middle = checks.sort_values("eta").iloc[len(checks) // 2]
     etas = np.array([checks["eta"].min(), checks["eta"].max()])
     ax.loglog(etas, middle["relative_error"] * etas / middle["eta"], color=BOTH, linestyle=":", label="slope 1")
@@ -59,7 +86,9 @@ def draw_step_check(checks: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def draw_influences(influences: pd.DataFrame, score: str, ax: Axes) -> Axes:
-    """How much each seen class moves each target, against how similar it was beforehand; both as ranks within a target."""
+    """How much each seen class moves each target, against how similar it was beforehand; both as ranks within a
+    target.
+    """
     ranks = influences.groupby(["seed", "target"])[[score, "pull"]].rank(pct=True)
     ax.scatter(ranks[score], ranks["pull"], s=3, color=BOTH, alpha=0.35, linewidth=0)
     bins = pd.cut(ranks[score], np.linspace(0, 1, 11))
@@ -67,8 +96,12 @@ def draw_influences(influences: pd.DataFrame, score: str, ax: Axes) -> Axes:
     ax.plot([interval.mid for interval in middle.index], middle, color=ABSENT, marker="s", label="mean in tenths")
     ax.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
     ax.legend(fontsize=8, loc="lower right")
-    ax.set(xlabel=f"{score.replace('_', ' ')} with the seen class (rank in its target)", ylabel="length of its pull (rank in its target)",
-           xlim=(0, 1.02), ylim=(0, 1.02))
+    ax.set(
+        xlabel=f"{score.replace('_', ' ')} with the seen class (rank in its target)",
+        ylabel="length of its pull (rank in its target)",
+        xlim=(0, 1.02),
+        ylim=(0, 1.02),
+    )
     return ax
 
 
@@ -81,14 +114,21 @@ def draw_pulls(pictures: torch.Tensor, titles: Sequence[str], axes: Sequence[Axe
 
 
 def draw_motion(plane: pd.DataFrame, ax: Axes) -> Axes:
-    """One target in a plane of feature space: where it was, where the first step and the whole fine-tuning take it, and the seen classes
-    that pull it. Columns what (`target`, `first step`, `fine-tuned` or a seen class's name), x, y."""
+    """One target in a plane of feature space: where it was, where the first step and the whole fine-tuning take it, and
+    the seen classes that pull it. Columns what (`target`, `first step`, `fine-tuned` or a seen class's name), x, y."""
     at = plane.set_index("what")[["x", "y"]]
     ax.update_datalim(at.to_numpy())  # arrows alone do not widen the axes
     start = at.loc["target"]
     for what, colour, dash in (("first step", SEEN, "--"), ("fine-tuned", ABSENT, "-")):
-        ax.annotate("", at.loc[what], start, arrowprops={"arrowstyle": "->", "color": colour, "linestyle": dash, "linewidth": 1.6})
-        ax.plot([], [], color=colour, linestyle=dash, label=f"{what}" + (" (direction)" if what == "first step" else ""))
+        ax.annotate(
+            "",
+            at.loc[what],
+            start,
+            arrowprops={"arrowstyle": "->", "color": colour, "linestyle": dash, "linewidth": 1.6},
+        )
+        ax.plot(
+            [], [], color=colour, linestyle=dash, label=f"{what}" + (" (direction)" if what == "first step" else "")
+        )
     ax.plot(*start, color="black", marker="s", linestyle="none", label="target, before")
     seen = at.drop(["target", "first step", "fine-tuned"])
     ax.scatter(seen["x"], seen["y"], color=SEEN, marker="o", s=24, label="class means that pull it, before")
@@ -108,7 +148,14 @@ def draw_correlations(table: pd.DataFrame, ax: Axes) -> Axes:
         rows = table[table["split"] == split].set_index("predictor").loc[names]
         places = np.arange(len(names))[::-1] + 0.15 - 0.3 * number
         ax.hlines(places, rows["low"], rows["high"], color=colour, linewidth=1.5)
-        ax.plot(rows["mean"], places, color=colour, marker=marker, linestyle="none", label=f"{split} seen classes, n = {rows['n_seeds'].iloc[0]}")
+        ax.plot(
+            rows["mean"],
+            places,
+            color=colour,
+            marker=marker,
+            linestyle="none",
+            label=f"{split} seen classes, n = {rows['n_seeds'].iloc[0]}",
+        )
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(np.arange(len(names))[::-1], [name.replace("_", " ") for name in names])
     ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=2)

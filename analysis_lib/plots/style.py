@@ -10,8 +10,17 @@ from matplotlib.figure import Figure
 from ..core import files, paths
 
 STYLE = {
-    "figure.dpi": 110, "savefig.dpi": 160, "figure.constrained_layout.use": True, "svg.hashsalt": "analysis_lib", "svg.fonttype": "none",
-    "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False,
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "analysis_lib",
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
 }
 mpl.rcParams.update(STYLE)
 SEEN, ABSENT, BOTH = "#D55E00", "#0B3C7D", "#7A7A7A"

@@ -1,6 +1,8 @@
-"""Figures of the toy example: decision regions in the input plane, displacements in the feature plane, the grid of variants.
+"""Figures of the toy example: decision regions in the input plane, displacements in the feature plane, the grid of
+variants.
 
-Seen classes are orange: filled marks, plain ground. Absent ones are blue: hollow marks, hatched ground; so grey print reads too.
+Seen classes are orange: filled marks, plain ground. Absent ones are blue: hollow marks, hatched ground; so grey print
+reads too.
 """
 
 import numpy as np
@@ -32,7 +34,8 @@ CHANGES = {  # metric of toy_changes: label, colour, marker
 
 
 def draw_toy_regions(result: ToyResult, checkpoint: str, gamma: float, ax: Axes, extent: float = 6.0) -> Axes:
-    """Decision regions of `pre-trained` or `fine-tuned` with gamma on the absent logits, over the points of both domains.
+    """Decision regions of `pre-trained` or `fine-tuned` with gamma on the absent logits, over the points of both
+    domains.
 
     Squares are source training points, circles target test points; a number stands beside each target class. Raises
     UserError for an unknown checkpoint.
@@ -66,35 +69,86 @@ def _scatter(points: Points, split: ClassSplit, marker: str, size: float, ax: Ax
 def _number(c: int, place: torch.Tensor, offset: torch.Tensor, split: ClassSplit, ax: Axes) -> None:
     """The number of a class, `offset` typographic points away from a place."""
     look = MARK[c in split.seen]
-    ax.annotate(str(c), place.tolist(), offset.tolist(), textcoords="offset points", color=look["edgecolor"], ha="center", va="center", fontsize=8,
-                fontweight="bold", zorder=5, bbox={"boxstyle": "circle,pad=0.2", "linewidth": 0.8, **look})
+    ax.annotate(
+        str(c),
+        place.tolist(),
+        offset.tolist(),
+        textcoords="offset points",
+        color=look["edgecolor"],
+        ha="center",
+        va="center",
+        fontsize=8,
+        fontweight="bold",
+        zorder=5,
+        bbox={"boxstyle": "circle,pad=0.2", "linewidth": 0.8, **look},
+    )
 
 
 def draw_region_legend(ax: Axes) -> Legend:
     """The legend of `draw_toy_regions`, below one panel or between several."""
-    marks = [Line2D([], [], linestyle="none", marker=marker, markersize=7, label=f"{domain}, {NAMES[seen]} class",
-                    markerfacecolor=look["facecolor"], markeredgecolor=look["edgecolor"])
-             for marker, domain in (("s", "pre-training domain"), ("o", "target domain")) for seen, look in MARK.items()]
-    grounds = [Patch(facecolor=GROUND[seen][0], edgecolor=HATCH_COLOUR, linewidth=0.5, hatch=HATCH[seen], label=f"predicted: {NAMES[seen]} class")
-               for seen in MARK]
+    marks = [
+        Line2D(
+            [],
+            [],
+            linestyle="none",
+            marker=marker,
+            markersize=7,
+            label=f"{domain}, {NAMES[seen]} class",
+            markerfacecolor=look["facecolor"],
+            markeredgecolor=look["edgecolor"],
+        )
+        for marker, domain in (("s", "pre-training domain"), ("o", "target domain"))
+        for seen, look in MARK.items()
+    ]
+    grounds = [
+        Patch(
+            facecolor=GROUND[seen][0],
+            edgecolor=HATCH_COLOUR,
+            linewidth=0.5,
+            hatch=HATCH[seen],
+            label=f"predicted: {NAMES[seen]} class",
+        )
+        for seen in MARK
+    ]
     return ax.figure.legend(handles=marks + grounds, loc="outside lower center", ncols=3, fontsize=8)
 
 
 @torch.no_grad()
 def draw_toy_displacement(result: ToyResult, ax: Axes) -> Axes:
-    """Arrows in the feature plane from before to after fine-tuning: one per target test point, and a bold one per class."""
+    """Arrows in the feature plane from before to after fine-tuning: one per target test point, and a bold one per
+    class.
+    """
     split, test = result.config.split, result.data.test
     start, end = (model(test.x)[0] for model in result.models.values())
     arrows = {"angles": "xy", "scale_units": "xy", "scale": 1}
     for seen, colour in {True: SEEN, False: ABSENT}.items():
         rows = split.is_seen(test.labels) == seen
         ax.quiver(*start[rows].T, *(end - start)[rows].T, color=colour, alpha=0.35, width=0.002, **arrows)
-        ax.plot([], [], color=colour, linewidth=2, linestyle="-" if seen else "--", label=f"{NAMES[seen]} class: target test points, and their mean")
+        ax.plot(
+            [],
+            [],
+            color=colour,
+            linewidth=2,
+            linestyle="-" if seen else "--",
+            label=f"{NAMES[seen]} class: target test points, and their mean",
+        )
     for c in range(split.num_classes):
         here, there = (features[test.labels == c].mean(0) for features in (start, end))
         seen = c in split.seen
-        ax.annotate("", there.tolist(), here.tolist(), zorder=4, arrowprops={
-            "arrowstyle": "-|>", "color": SEEN if seen else ABSENT, "linewidth": 2, "linestyle": "-" if seen else "--", "shrinkA": 0, "shrinkB": 0})
+        ax.annotate(
+            "",
+            there.tolist(),
+            here.tolist(),
+            zorder=4,
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": SEEN if seen else ABSENT,
+                "linewidth": 2,
+                "linestyle": "-" if seen else "--",
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
+        )
         _number(c, here, -12 * normalize(there - here, dim=0), split, ax)
     ax.update_datalim(torch.cat([start, end]).numpy())
     ax.autoscale_view()
@@ -104,7 +158,9 @@ def draw_toy_displacement(result: ToyResult, ax: Axes) -> Axes:
 
 
 def draw_toy_grid(changes: pd.DataFrame, ax: Axes) -> Axes:
-    """The changes of `toy_changes`, one band per variant: a small mark per run and a large one for the mean over runs."""
+    """The changes of `toy_changes`, one band per variant: a small mark per run and a large one for the mean over
+    runs.
+    """
     variants = list(changes["variant"].unique())
     ax.axvline(0, color="black", linewidth=0.8)
     for line, (metric, (label, colour, marker)) in enumerate(CHANGES.items()):
@@ -112,12 +168,25 @@ def draw_toy_grid(changes: pd.DataFrame, ax: Axes) -> Axes:
         places = rows["variant"].map(variants.index) + 0.2 * (line - (len(CHANGES) - 1) / 2)
         ax.scatter(100 * rows["change"], places, marker="|", s=18, color=colour, alpha=0.5, linewidth=0.8)
         means = rows.assign(place=places).groupby("variant", sort=False)[["change", "place"]].mean()
-        ax.scatter(100 * means["change"], means["place"], marker=marker, s=42, color=colour, edgecolor="white", linewidth=0.6, zorder=3, label=label)
+        ax.scatter(
+            100 * means["change"],
+            means["place"],
+            marker=marker,
+            s=42,
+            color=colour,
+            edgecolor="white",
+            linewidth=0.6,
+            zorder=3,
+            label=label,
+        )
     for border in np.arange(len(variants) - 1) + 0.5:
         ax.axhline(border, color="black", linewidth=0.4, alpha=0.4)
     ax.set_yticks(range(len(variants)), variants)
     ax.grid(axis="y", visible=False)
     runs = changes.groupby(["variant", "metric"]).size().iloc[0]
-    ax.set(xlabel=f"change by fine-tuning (percentage points)\nticks: {runs} runs; marks: their mean", ylim=(len(variants) - 0.5, -0.5))
+    ax.set(
+        xlabel=f"change by fine-tuning (percentage points)\nticks: {runs} runs; marks: their mean",
+        ylim=(len(variants) - 0.5, -0.5),
+    )
     ax.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax

@@ -1,4 +1,6 @@
-"""Run a notebook headless through papermill: unknown parameters are refused, the result is written whole or not at all."""
+"""Run a notebook headless through papermill: unknown parameters are refused, the result is written whole or not at
+all.
+"""
 
 import ast
 import logging
@@ -15,7 +17,9 @@ from ..core.progress import HEADLESS
 
 
 def parameters_of(notebook: Path) -> dict[str, object]:
-    """Names and default values from the cell tagged `parameters`. Raises UserError when there is no such notebook or cell."""
+    """Names and default values from the cell tagged `parameters`. Raises UserError when there is no such notebook or
+    cell.
+    """
     if not notebook.is_file():
         raise UserError(f"there is no notebook {paths.display(notebook)}; name one of those in notebooks/")
     try:
@@ -25,7 +29,11 @@ def parameters_of(notebook: Path) -> dict[str, object]:
     cells = [cell for cell in content.cells if "parameters" in cell.metadata.get("tags", [])]
     if not cells:
         raise UserError(f"{paths.display(notebook)} has no cell tagged 'parameters'; tag the cell that sets them")
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cells[0].source).body if isinstance(node, ast.Assign)}
+    return {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse(cells[0].source).body
+        if isinstance(node, ast.Assign)
+    }
 
 
 def parse_settings(settings: list[str], defaults: dict[str, object]) -> dict[str, object]:
@@ -63,7 +71,11 @@ def run_notebook(notebook: Path, output: Path, settings: list[str]) -> None:
         draft = temporary.with_suffix(".ipynb")
         try:
             papermill.execute_notebook(
-                notebook, draft, parameters=values, cwd=str(notebook.parent), progress_bar=False,
+                notebook,
+                draft,
+                parameters=values,
+                cwd=str(notebook.parent),
+                progress_bar=False,
                 extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
             draft.replace(temporary)
@@ -71,10 +83,14 @@ def run_notebook(notebook: Path, output: Path, settings: list[str]) -> None:
             if error.ename == UserError.__name__:
                 raise UserError(error.evalue) from None
             draft.replace(failed)
-            raise UserError(f"{paths.display(notebook)} failed with {error.ename}: {error.evalue}; read {paths.display(failed)}") from None
+            raise UserError(
+                f"{paths.display(notebook)} failed with {error.ename}: {error.evalue}; read {paths.display(failed)}"
+            ) from None
         except DeadKernelError:
-            raise UserError(f"the kernel of {paths.display(notebook)} died, most likely for lack of memory; close other "
-                            "programs and run the same command again") from None
+            raise UserError(
+                f"the kernel of {paths.display(notebook)} died, most likely for lack of memory; close other programs "
+                "and run the same command again"
+            ) from None
         finally:
             draft.unlink(missing_ok=True)
     failed.unlink(missing_ok=True)

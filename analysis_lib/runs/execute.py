@@ -55,8 +55,10 @@ def _begin(spec: RunSpec, device: torch.device) -> None:
     environment = {"device": device.type, "threads": torch.get_num_threads(), "versions": versions()}
     begun = paths.run_environment(spec.run_id)
     if begun.exists() and (before := json.loads(begun.read_text())["device"]) != device.type:
-        raise UserError(f"run {spec.run_id} was begun on {before} and cannot go on on {device.type} with the same bytes; "
-                        f"use --device {before}, or delete {paths.display(paths.run(spec.run_id))}")
+        raise UserError(
+            f"run {spec.run_id} was begun on {before} and cannot go on on {device.type} with the same bytes; use "
+            f"--device {before}, or delete {paths.display(paths.run(spec.run_id))}"
+        )
     files.write_json(paths.run_spec(spec.run_id), asdict(spec))
     files.write_json(begun, environment)
 
@@ -97,8 +99,10 @@ def _train_and_record(model, images, labels, rows, parts, spec, manifest, device
         for part, index in parts.items():
             outputs = extract(model, images, labels, index, normalize)
             if not outputs.logits.isfinite().all():
-                raise UserError(f"the model of run {spec.run_id} gives logits that are not finite after epoch {epoch}; "
-                                f"lower the learning rate (now {spec.lr:g})")
+                raise UserError(
+                    f"the model of run {spec.run_id} gives logits that are not finite after epoch {epoch}; lower the "
+                    f"learning rate (now {spec.lr:g})"
+                )
             save_outputs(paths.run_outputs(spec.run_id, epoch, part), outputs)
         linear = model.get_classifier()
         files.write_tensors(paths.run_head(spec.run_id, epoch), {"weight": linear.weight, "bias": linear.bias})

@@ -29,11 +29,15 @@ class Outputs:
 
 
 @torch.inference_mode()
-def extract(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, index: torch.Tensor, normalize, batch_size: int = 64) -> Outputs:
+def extract(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, index: torch.Tensor, normalize, batch_size: int = 64
+) -> Outputs:
     """Outputs of `model` in eval mode, without augmentation, for the rows `index` of the uint8 images, on the CPU."""
     model.eval()
-    parts = [backbone.features_and_logits(model, normalize(images[rows]))
-             for rows in progress(index.split(batch_size), "extracting")]
+    parts = [
+        backbone.features_and_logits(model, normalize(images[rows]))
+        for rows in progress(index.split(batch_size), "extracting")
+    ]
     features, logits = (torch.cat([part[i].cpu() for part in parts]) for i in (0, 1))
     return Outputs(features, logits, labels[index], index)
 

@@ -38,8 +38,8 @@ def with_folds(specs: Sequence[RunSpec]) -> list[RunSpec]:
 def folds_of(runs: RunSet, spec: RunSpec) -> list[Fold]:
     """The folds of pseudo cross-validation of a run: held-out images of what each trained on, all of what it did not.
 
-    Rows and columns of the run's absent classes are dropped before anything is computed. Raises UserError for a fold run
-    that is not finished.
+    Rows and columns of the run's absent classes are dropped before anything is computed. Raises UserError for a fold
+    run that is not finished.
     """
     split, columns = runs.split(spec), list(runs.split(spec).seen)
     position = torch.full((split.num_classes,), -1)
@@ -51,6 +51,12 @@ def folds_of(runs: RunSet, spec: RunSpec) -> list[Fold]:
         before, after = ([runs.outputs(fold, epoch, part) for part in ("train", "test")] for epoch in (0, fold.epochs))
         rows = [split.is_seen(part.labels) & ~own.is_seen(part.labels) for part in after]
         rows[1] |= own.is_seen(after[1].labels)
-        logits, pretrained = (torch.cat([part.logits[keep][:, columns] for part, keep in zip(parts, rows)]) for parts in (after, before))
-        folds.append(Fold(logits, pretrained, position[torch.cat([part.labels[keep] for part, keep in zip(after, rows)])], pseudo))
+        logits, pretrained = (
+            torch.cat([part.logits[keep][:, columns] for part, keep in zip(parts, rows)]) for parts in (after, before)
+        )
+        folds.append(
+            Fold(
+                logits, pretrained, position[torch.cat([part.labels[keep] for part, keep in zip(after, rows)])], pseudo
+            )
+        )
     return folds

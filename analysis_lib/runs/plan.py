@@ -17,9 +17,15 @@ def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[
     Raises UserError for an unknown benchmark, profile or starting network, and for no seed or one given twice.
     """
     if not seeds or len(set(seeds)) < len(seeds):
-        raise UserError(f"seeds are {list(seeds)}; give at least one, and each once: a repeated seed is no further sample")
+        raise UserError(
+            f"seeds are {list(seeds)}; give at least one, and each once: a repeated seed is no further sample"
+        )
     manifest = load_manifest(benchmark)
-    fields = {"benchmark": benchmark, "data": manifest.digest, "model": manifest.head.model} | recipe(benchmark, profile) | changes
+    fields = (
+        {"benchmark": benchmark, "data": manifest.digest, "model": manifest.head.model}
+        | recipe(benchmark, profile)
+        | changes
+    )
     init = manifest.head.weights
     if init == "source" and describe(benchmark).source_images:
         init = pretraining(manifest, fields.get("dtype", "float32")).run_id
@@ -30,5 +36,13 @@ def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[
 
 def pretraining(manifest: Manifest, dtype: str) -> RunSpec:
     """The run that trains a benchmark's starting network on its source domain."""
-    return RunSpec(benchmark=manifest.name, data=manifest.digest, model=manifest.head.model, init="random", seed=0,
-                   stage="pretrain", dtype=dtype, **PRETRAINING)
+    return RunSpec(
+        benchmark=manifest.name,
+        data=manifest.digest,
+        model=manifest.head.model,
+        init="random",
+        seed=0,
+        stage="pretrain",
+        dtype=dtype,
+        **PRETRAINING,
+    )

@@ -47,8 +47,10 @@ class RunSet:
         Raises UserError for a run that is not finished: reading never trains.
         """
         if state(spec.run_id) != "done":
-            raise UserError(f"run {spec.run_id} is not finished; make it with `python -m analysis_lib run {spec.benchmark}` "
-                            "and the profile and seeds of your study")
+            raise UserError(
+                f"run {spec.run_id} is not finished; make it with `python -m analysis_lib run {spec.benchmark}` and "
+                "the profile and seeds of your study"
+            )
         return load_outputs(paths.run_outputs(spec.run_id, epoch, part))
 
     def head(self, spec: RunSpec, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,7 +61,9 @@ class RunSet:
     def prepared(self, spec: RunSpec, index: torch.Tensor, device: torch.device) -> PreparedImages:
         """Images by their rows in the manifest, in the run's float type and without augmentation."""
         head = self.manifest.head
-        return PreparedImages(load_images(self.manifest), index, normalizer(head.mean, head.std, getattr(torch, spec.dtype), device))
+        return PreparedImages(
+            load_images(self.manifest), index, normalizer(head.mean, head.std, getattr(torch, spec.dtype), device)
+        )
 
     def clusters(self, outputs: Outputs) -> torch.Tensor:
         """(N,) int64: samples of one group of the manifest, such as variants of a drawing, share a number; they are no

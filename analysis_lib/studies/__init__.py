@@ -23,8 +23,8 @@ def plan_with_folds(benchmark: str, profile: str, seeds: Sequence[int]) -> list[
 
 @dataclass(frozen=True)
 class Study:
-    """question : what it asks; runs : what it needs for a benchmark, a profile and seeds; then : further runs that can be
-    named only once those are finished, given the runs of the profile."""
+    """question : what it asks; runs : what it needs for a benchmark, a profile and seeds; then : further runs that can
+    be named only once those are finished, given the runs of the profile."""
 
     question: str
     runs: Callable[[str, str, Sequence[int]], list[RunSpec]]
@@ -37,13 +37,17 @@ STUDIES: dict[str, Study] = {
     "decomposition": Study("Which part of the softmax loses the absent classes?", plan),
     "head": Study("What happens to the linear head?", plan_with_folds),
     "calibration": Study("How much does one constant on the absent logits bring back?", plan_with_folds),
-    "gain_prediction": Study("Why do absent-class features move, and which classes gain?", plan, gain_prediction.dissimilar_specs),
+    "gain_prediction": Study(
+        "Why do absent-class features move, and which classes gain?", plan, gain_prediction.dissimilar_specs
+    ),
     "estimator_grid": Study("How close do estimates of gamma come to the best one?", estimator_grid.specs),
     "claims": Study("Which claims hold?", plan_with_folds),
 }
 
 
-def make_runs(names: Sequence[str], benchmark: str, profile: str, seeds: Sequence[int], device: str = "") -> Iterator[RunSpec]:
+def make_runs(
+    names: Sequence[str], benchmark: str, profile: str, seeds: Sequence[int], device: str = ""
+) -> Iterator[RunSpec]:
     """Make the union of the runs of some studies, and yield each once it is finished.
 
     Runs that exist cost nothing. Raises UserError for an unknown study, and as planning and executing do.
@@ -63,7 +67,9 @@ def make_runs(names: Sequence[str], benchmark: str, profile: str, seeds: Sequenc
 
 
 def open_study(name: str, benchmark: str, profile: str, seeds: Sequence[int], device: str = "") -> RunSet:
-    """The runs of a profile, opened for reading; makes what the study declares and is missing. Raises as `make_runs`."""
+    """The runs of a profile, opened for reading; makes what the study declares and is missing. Raises as
+    `make_runs`.
+    """
     for _ in make_runs([name], benchmark, profile, seeds, device):
         pass
     return RunSet(load_manifest(benchmark), tuple(plan(benchmark, profile, seeds)), device)

@@ -28,7 +28,9 @@ def metrics_by_epoch(runs: RunSet) -> pd.DataFrame:
             probe = accuracies(ncm_scores(test.features, means), test.labels, split)
             n_seen = int(split.is_seen(test.labels).sum())
             n = {"s": n_seen, "u": len(test.labels) - n_seen, "y": len(test.labels)}
-            measured = accuracies(test.logits, test.labels, split) | {f"ncm_{key}": value for key, value in probe.items()}
+            measured = accuracies(test.logits, test.labels, split) | {
+                f"ncm_{key}": value for key, value in probe.items()
+            }
             measured |= softmax_decomposition(test.logits, test.labels, split).summary()
             measured["ausuc"] = seen_absent_curve(test.logits, test.labels, split).ausuc
             rows += [(spec.seed, epoch, metric, value, n[METRICS[metric].group]) for metric, value in measured.items()]
@@ -53,6 +55,8 @@ def seen_confusions(runs: RunSet) -> pd.DataFrame:
     for spec in runs.specs:
         test = runs.outputs(spec, spec.epochs, "test")
         total = test.labels.bincount(minlength=len(names)).tolist()
-        rows += [(spec.seed, names[absent], names[seen], taken, total[absent])
-                 for absent, seen, taken in confusion.seen_confusions(test.logits, test.labels, runs.split(spec)).tolist()]
+        rows += [
+            (spec.seed, names[absent], names[seen], taken, total[absent])
+            for absent, seen, taken in confusion.seen_confusions(test.logits, test.labels, runs.split(spec)).tolist()
+        ]
     return pd.DataFrame(rows, columns=["seed", "absent", "seen", "taken", "of"])

@@ -17,8 +17,15 @@ from .accuracy import checkpoints_only
 def evidence(runs: RunSet, spec: RunSpec, folds: bool = True) -> Evidence:
     """All that estimators may look at in a finished run; without the folds where these were not made."""
     after, test = runs.fine_tuning_outputs(spec, spec.epochs), runs.outputs(spec, spec.epochs, "test")
-    return Evidence(after.logits, after.labels, runs.split(spec), runs.fine_tuning_outputs(spec, 0).logits,
-                    folds_of(runs, spec) if folds else None, test.logits, test.labels)
+    return Evidence(
+        after.logits,
+        after.labels,
+        runs.split(spec),
+        runs.fine_tuning_outputs(spec, 0).logits,
+        folds_of(runs, spec) if folds else None,
+        test.logits,
+        test.labels,
+    )
 
 
 def choose_gamma(runs: RunSet, spec: RunSpec, method: str) -> float:
@@ -35,23 +42,26 @@ def gammas(runs: RunSet, spec: RunSpec) -> dict[str, float]:
 def calibrations(runs: RunSet) -> pd.DataFrame:
     """Shifts and what they give: columns seed, checkpoint, method, gamma, acc_sy, acc_uy, acc_yy, share.
 
-    The pre-trained model with no shift, ALG's and the oracle's; the fine-tuned one with every method of `gammas`. `share`
-    is the part of the oracle's gain in Acc_Y/Y over no shift that a method reaches.
+    The pre-trained model with no shift, ALG's and the oracle's; the fine-tuned one with every method of `gammas`.
+    `share` is the part of the oracle's gain in Acc_Y/Y over no shift that a method reaches.
     """
     rows = []
     for spec in runs.specs:
         start, end = runs.curve(spec, 0), runs.curve(spec, spec.epochs)
         before = runs.fine_tuning_outputs(spec, 0)
-        plain = {NONE: 0.0, ALG: average_logit_gap(before.logits, before.labels, runs.split(spec)), ORACLE: start.best().gamma}
-        for checkpoint, curve, shifts in (
-            (PRE_TRAINED, start, plain),
-            (FINE_TUNED, end, gammas(runs, spec)),
-        ):
+        plain = {
+            NONE: 0.0,
+            ALG: average_logit_gap(before.logits, before.labels, runs.split(spec)),
+            ORACLE: start.best().gamma,
+        }
+        for checkpoint, curve, shifts in ((PRE_TRAINED, start, plain), (FINE_TUNED, end, gammas(runs, spec))):
             none, best = curve.at(0.0).acc_yy, curve.best().acc_yy
             for method, gamma in shifts.items():
                 point = curve.at(gamma)
                 share = (point.acc_yy - none) / (best - none) if best > none else float("nan")
-                rows.append({"seed": spec.seed, "checkpoint": checkpoint, "method": method, **vars(point), "share": share})
+                rows.append(
+                    {"seed": spec.seed, "checkpoint": checkpoint, "method": method, **vars(point), "share": share}
+                )
     return pd.DataFrame(rows)
 
 
@@ -61,10 +71,18 @@ def curves(runs: RunSet) -> pd.DataFrame:
     for spec in runs.specs:
         for checkpoint, epoch in runs.checkpoints(spec).items():
             curve = runs.curve(spec, epoch)
-            frames.append(pd.DataFrame({
-                "seed": spec.seed, "checkpoint": checkpoint, "gamma": curve.gamma, "acc_sy": curve.acc_sy,
-                "acc_uy": curve.acc_uy, "acc_yy": curve.acc_yy,
-            }))
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "seed": spec.seed,
+                        "checkpoint": checkpoint,
+                        "gamma": curve.gamma,
+                        "acc_sy": curve.acc_sy,
+                        "acc_uy": curve.acc_uy,
+                        "acc_yy": curve.acc_yy,
+                    }
+                )
+            )
     return pd.concat(frames, ignore_index=True)
 
 

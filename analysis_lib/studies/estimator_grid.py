@@ -2,8 +2,8 @@
 
 The protocol. A *cell* is one learning rate and number of epochs; its share is the gain in test Acc_Y/Y over no shift,
 averaged over seeds, divided by the same gain of gamma* (*oracle*). The figure of merit of a method is the median of its
-shares over the cells, and its worst cell. Our methods were chosen on development seeds; other seeds, with class splits of
-their own, are reported. Both are scored on the same test images.
+shares over the cells, and its worst cell. Our methods were chosen on development seeds; other seeds, with class splits
+of their own, are reported. Both are scored on the same test images.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,9 @@ def cell_specs(benchmark: str, profile: str, seeds: Sequence[int]) -> dict[tuple
     own, chosen = recipe(benchmark, profile), grid(benchmark, profile)
     cells = {}
     for epochs, lr in product(chosen.epochs, chosen.lr):
-        changes = {} if (lr, epochs) == (own["lr"], own["epochs"]) else {"lr": lr, "epochs": epochs, "record_every": epochs}
+        changes = (
+            {} if (lr, epochs) == (own["lr"], own["epochs"]) else {"lr": lr, "epochs": epochs, "record_every": epochs}
+        )
         cells[lr, epochs] = plan(benchmark, profile, seeds, **changes)
     return cells
 
@@ -47,27 +49,39 @@ def cell_specs(benchmark: str, profile: str, seeds: Sequence[int]) -> dict[tuple
 def specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
     """The runs of every cell with their folds, on the given seeds and on the grid's development seeds."""
     groups = [group for group in (seeds, grid(benchmark, profile).development) if group]
-    return [spec for group in groups for cell in cell_specs(benchmark, profile, group).values() for spec in with_folds(cell)]
+    return [
+        spec for group in groups for cell in cell_specs(benchmark, profile, group).values() for spec in with_folds(cell)
+    ]
 
 
 def read_cells(benchmark: str, profile: str, seeds: Sequence[int], device: str = "") -> dict[tuple[float, int], RunSet]:
     """Each cell's runs, opened for reading."""
     manifest = load_manifest(benchmark)
-    return {cell: RunSet(manifest, tuple(specs), device) for cell, specs in cell_specs(benchmark, profile, seeds).items()}
+    return {
+        cell: RunSet(manifest, tuple(specs), device) for cell, specs in cell_specs(benchmark, profile, seeds).items()
+    }
 
 
 def choices(cells: dict[tuple[float, int], RunSet]) -> pd.DataFrame:
-    """What every method chooses in every run: columns lr, epochs, seed, method, gamma, acc_sy, acc_uy, acc_yy, share."""
-    frames = [calibration.calibrations(runs).query(f"checkpoint == {FINE_TUNED!r}").assign(lr=lr, epochs=epochs) for (lr, epochs), runs in cells.items()]
-    return pd.concat(frames, ignore_index=True)[["lr", "epochs", "seed", "method", "gamma", "acc_sy", "acc_uy", "acc_yy", "share"]]
+    """What every method chooses in every run: columns lr, epochs, seed, method, gamma, acc_sy, acc_uy, acc_yy,
+    share.
+    """
+    frames = [
+        calibration.calibrations(runs).query(f"checkpoint == {FINE_TUNED!r}").assign(lr=lr, epochs=epochs)
+        for (lr, epochs), runs in cells.items()
+    ]
+    return pd.concat(frames, ignore_index=True)[
+        ["lr", "epochs", "seed", "method", "gamma", "acc_sy", "acc_uy", "acc_yy", "share"]
+    ]
 
 
 def shares(cells: dict[tuple[float, int], RunSet], chosen: pd.DataFrame) -> pd.DataFrame:
     """The share of the oracle's gain per cell and method, and its median and worst cell, with 95 % intervals.
 
     chosen : from `choices`. One paired bootstrap over test groups and seeds serves all cells, with every gamma held
-    fixed, also those that unlabelled test samples chose. A cell is left out where gamma* gains nothing. The oracle's gain is in-sample, so it is overstated, most where
-    it is small: an honest method stays below 1 in gentle cells. Columns: `COLUMNS`; a cell reads `lr 0.02, 5 epochs`.
+    fixed, also those that unlabelled test samples chose. A cell is left out where gamma* gains nothing. The oracle's
+    gain is in-sample, so it is overstated, most where it is small: an honest method stays below 1 in gentle cells.
+    Columns: `COLUMNS`; a cell reads `lr 0.02, 5 epochs`.
     """
     methods = list(dict.fromkeys(chosen["method"]))
     n_seeds = chosen["seed"].nunique()
@@ -83,26 +97,38 @@ def shares(cells: dict[tuple[float, int], RunSet], chosen: pd.DataFrame) -> pd.D
     n_samples, clusters = values[0].shape[1], runs.clusters(test)
     generator = generator_for("protocol", next(iter(cells.values())).benchmark)
     once = torch.ones(1, n_samples, dtype=torch.float64), torch.ones(1, n_seeds, dtype=torch.float64)
-    found, drawn = (_shares(resampled_means(values, *counts), methods, len(cells)) for counts in (once, draw_cluster_resamples(clusters, n_seeds, generator)))
+    found, drawn = (
+        _shares(resampled_means(values, *counts), methods, len(cells))
+        for counts in (once, draw_cluster_resamples(clusters, n_seeds, generator))
+    )
     low, high = drawn.nanquantile(drawn.new_tensor([0.025, 0.975]), dim=0)
     names = [f"lr {lr:g}, {epochs} epochs" for lr, epochs in cells] + [*SUMMARIES]
-    rows = [(name, method, *(float(series[i, j]) for series in (found[0], low, high)), n_samples, n_seeds)
-            for i, name in enumerate(names) for j, method in enumerate(methods)]
+    rows = [
+        (name, method, *(float(series[i, j]) for series in (found[0], low, high)), n_samples, n_seeds)
+        for i, name in enumerate(names)
+        for j, method in enumerate(methods)
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def mismatch(cells: dict[tuple[float, int], RunSet], absent_shares: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9)) -> pd.DataFrame:
+def mismatch(
+    cells: dict[tuple[float, int], RunSet], absent_shares: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9)
+) -> pd.DataFrame:
     """What the transductive choices are worth where absent samples are rarer or more frequent than their classes.
 
-    The pool that chooses gamma holds all test samples of one group and so many of the other, drawn by a named seed, that
-    absent ones have the given share. Matching assumes the share of the `classes`, or is told the `true` one. All test
-    samples score, as in `shares`. Columns: absent_share, assumed, method, median, worst (share of the oracle's gain, over
-    cells), n_pool (samples of the smallest pool), n_cells, n_seeds.
+    The pool that chooses gamma holds all test samples of one group and so many of the other, drawn by a named seed,
+    that absent ones have the given share. Matching assumes the share of the `classes`, or is told the `true` one. All
+    test samples score, as in `shares`. Columns: absent_share, assumed, method, median, worst (share of the oracle's
+    gain, over cells), n_pool (samples of the smallest pool), n_cells, n_seeds.
     """
     found = []
     for cell, runs in cells.items():
         for spec in runs.specs:
-            split, curve, stand_in = runs.split(spec), runs.curve(spec, spec.epochs), calibration.choose_gamma(runs, spec, "stand_in")
+            split, curve, stand_in = (
+                runs.split(spec),
+                runs.curve(spec, spec.epochs),
+                calibration.choose_gamma(runs, spec, "stand_in"),
+            )
             none = curve.at(0.0).acc_yy
             for absent_share in absent_shares:
                 pool = _pool(runs, spec, absent_share)
@@ -112,11 +138,20 @@ def mismatch(cells: dict[tuple[float, int], RunSet], absent_shares: Sequence[flo
                         gains = curve.at(gamma).acc_yy - none, curve.best().acc_yy - none
                         found.append((absent_share, assumed, method, cell, *gains, len(pool)))
     keys = ["absent_share", "assumed", "method"]
-    table = pd.DataFrame(found, columns=[*keys, "cell", "gain", "oracle", "n_pool"]).groupby([*keys, "cell"], as_index=False)
-    table = table.agg(gain=("gain", "sum"), oracle=("oracle", "sum"), n_pool=("n_pool", "min"), n_seeds=("gain", "count"))
+    table = pd.DataFrame(found, columns=[*keys, "cell", "gain", "oracle", "n_pool"]).groupby(
+        [*keys, "cell"], as_index=False
+    )
+    table = table.agg(
+        gain=("gain", "sum"), oracle=("oracle", "sum"), n_pool=("n_pool", "min"), n_seeds=("gain", "count")
+    )
     table["share"] = (table["gain"] / table["oracle"]).where(table["oracle"] > 0)
     return table.groupby(keys, as_index=False).agg(
-        median=("share", "median"), worst=("share", "min"), n_pool=("n_pool", "min"), n_cells=("share", "count"), n_seeds=("n_seeds", "first"))
+        median=("share", "median"),
+        worst=("share", "min"),
+        n_pool=("n_pool", "min"),
+        n_cells=("share", "count"),
+        n_seeds=("n_seeds", "first"),
+    )
 
 
 def _pool(runs: RunSet, spec: RunSpec, absent_share: float) -> torch.Tensor:
@@ -126,7 +161,9 @@ def _pool(runs: RunSet, spec: RunSpec, absent_share: float) -> torch.Tensor:
     order = torch.randperm(len(seen), generator=generator_for("pool", runs.benchmark, spec.seed))
     groups = [order[~seen[order]], order[seen[order]]]
     size = min(len(groups[0]) / absent_share, len(groups[1]) / (1 - absent_share))
-    return test.logits[torch.cat([group[: round(size * share)] for group, share in zip(groups, (absent_share, 1 - absent_share))])]
+    return test.logits[
+        torch.cat([group[: round(size * share)] for group, share in zip(groups, (absent_share, 1 - absent_share))])
+    ]
 
 
 def development(benchmark: str, profile: str, device: str = "") -> pd.DataFrame:
@@ -154,9 +191,13 @@ def verdicts(shares: pd.DataFrame) -> str:
     for method in (method for method in shares["method"].unique() if method not in (NONE, ORACLE)):
         median, worst = merit.loc[method, list(SUMMARIES)]
         if ESTIMATORS[method].transductive:
-            lines.append(f"{method}: median {median:.2f}; worst cell {worst:.2f}; another setting, for which no goal was set")
+            lines.append(
+                f"{method}: median {median:.2f}; worst cell {worst:.2f}; another setting, for which no goal was set"
+            )
             continue
         goal = GOALS[ESTIMATORS[method].extra_training]
-        lines.append(f"{method}: median {median:.2f}, goal {goal:.2f} {'reached' if median >= goal else 'missed'}; "
-                     f"worst cell {worst:.2f}, limit {LIMIT:.2f} {'kept' if worst >= LIMIT else 'broken'}")
+        lines.append(
+            f"{method}: median {median:.2f}, goal {goal:.2f} {'reached' if median >= goal else 'missed'}; worst cell "
+            f"{worst:.2f}, limit {LIMIT:.2f} {'kept' if worst >= LIMIT else 'broken'}"
+        )
     return "\n".join(lines)

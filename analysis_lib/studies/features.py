@@ -33,12 +33,18 @@ def features_by_epoch(runs: RunSet) -> pd.DataFrame:
             train, test = (runs.outputs(spec, epoch, part) for part in ("train", "test"))
             spread = feature_drift.dispersion(train.features, train.labels, test.features, test.labels, split)
             found = {f"{part}_{group}_{to}": distance for part, group, to, distance in spread.itertuples(index=False)}
-            means = {part: class_means(outputs.features, outputs.labels, split.num_classes) for part, outputs in (("train", train), ("test", test))}
+            means = {
+                part: class_means(outputs.features, outputs.labels, split.num_classes)
+                for part, outputs in (("train", train), ("test", test))
+            }
             if epoch:
                 found |= feature_drift.displacement(first.features, test.features, test.labels, split)
                 found["cka"] = feature_space.linear_cka(first.features, test.features)
                 for part, now in means.items():
-                    found |= {f"{name}_{part}": value for name, value in feature_drift.mean_motion(last_means[part], now, split).items()}
+                    found |= {
+                        f"{name}_{part}": value
+                        for name, value in feature_drift.mean_motion(last_means[part], now, split).items()
+                    }
             last_means = means
             rows += [(spec.seed, epoch, *pair) for pair in found.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -54,7 +60,11 @@ def space_by_checkpoint(runs: RunSet) -> pd.DataFrame:
     for spec in runs.specs:
         for checkpoint, epoch in runs.checkpoints(spec).items():
             train, test = (runs.outputs(spec, epoch, part) for part in ("train", "test"))
-            found = {"separability": feature_drift.separability(train.features, train.labels, test.features, test.labels, runs.split(spec))}
+            found = {
+                "separability": feature_drift.separability(
+                    train.features, train.labels, test.features, test.labels, runs.split(spec)
+                )
+            }
             found |= feature_space.feature_dimensions(test.features)
             rows += [(spec.seed, checkpoint, *pair) for pair in found.items()]
     return pd.DataFrame(rows, columns=["seed", "checkpoint", "metric", "value"])
@@ -71,12 +81,29 @@ def views(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
     def project() -> dict[str, torch.Tensor]:
         before, after = (normalize(part.features.double(), dim=1) for part in ends.values())
         seed = seed_for("views", spec.run_id) % 2**32
-        planes = (feature_space.joint_pca(before, after)[:2], feature_space.joint_umap(before, after, seed), feature_space.joint_tsne(before, after, seed))
+        planes = (
+            feature_space.joint_pca(before, after)[:2],
+            feature_space.joint_umap(before, after, seed),
+            feature_space.joint_tsne(before, after, seed),
+        )
         return {view: torch.stack(pair) for view, pair in zip(VIEWS, planes)}
 
     points, test = files.cached(paths.run_views(spec.run_id), project), ends[PRE_TRAINED]
     groups = ["seen" if seen else "absent" for seen in split.is_seen(test.labels)]
     names = [runs.manifest.class_names[y] for y in test.labels]
-    frames = [pd.DataFrame({"view": view, "sample": test.index, "label": names, "group": groups, "checkpoint": checkpoint, "x": plane[:, 0], "y": plane[:, 1]})
-              for view in VIEWS for checkpoint, plane in zip(ends, points[view])]
+    frames = [
+        pd.DataFrame(
+            {
+                "view": view,
+                "sample": test.index,
+                "label": names,
+                "group": groups,
+                "checkpoint": checkpoint,
+                "x": plane[:, 0],
+                "y": plane[:, 1],
+            }
+        )
+        for view in VIEWS
+        for checkpoint, plane in zip(ends, points[view])
+    ]
     return pd.concat(frames, ignore_index=True)

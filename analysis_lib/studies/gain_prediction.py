@@ -1,8 +1,9 @@
-"""Can one tell beforehand which absent classes will gain? Predictors from the pre-trained network, against what happened.
+"""Can one tell beforehand which absent classes will gain? Predictors from the pre-trained network, against what
+happened.
 
 No predictor but the baseline `start` (*oracle*) sees a label of an absent class. They know the pre-trained head, the
-labelled fine-tuning data, and the test images as an unlabelled pool, in which an absent class is represented by the images
-that the pre-trained network scores highest for it. The outcomes use the labels (*oracle*).
+labelled fine-tuning data, and the test images as an unlabelled pool, in which an absent class is represented by the
+images that the pre-trained network scores highest for it. The outcomes use the labels (*oracle*).
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,8 @@ from ..runs.execute import load_before_after
 from ..runs.run_set import FINE_TUNED, PRE_TRAINED, RunSet
 from .accuracy import checkpoints_only, metrics_by_epoch
 
-IMAGES, EXAMPLES, PROBES = 3, 3, 2  # pool images of an absent class; fine-tuning images of a seen class, and probes, for the kernel
+# pool images of an absent class; fine-tuning images of a seen class, and probes, for the kernel
+IMAGES, EXAMPLES, PROBES = 3, 3, 2
 PREDICTORS = {
     "head_cosine": "largest cosine of the class's head row with a seen one (baseline)",
     "feature_cosine": "largest feature cosine of its images with a seen class mean (baseline)",
@@ -38,8 +40,8 @@ OUTCOMES = ("ncm_gain", "margin_gain")
 
 
 def dissimilar_seen(runs: RunSet) -> tuple[str, ...]:
-    """As many seen classes as the study has, all from one end of the pre-trained head rows' main direction: the designed
-    negative case, in which absent classes have no near seen class. Uses no data."""
+    """As many seen classes as the study has, all from one end of the pre-trained head rows' main direction: the
+    designed negative case, in which absent classes have no near seen class. Uses no data."""
     spec = runs.specs[0]
     rows = normalize(runs.head(spec, 0)[0].double(), dim=1)
     chosen = (rows @ main_axes(rows)[0][0]).argsort(descending=True)[: len(runs.split(spec).seen)]
@@ -79,8 +81,11 @@ def by_class(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
         "confidence": pool.logits.double()[:, absent].softmax(1)[best, torch.arange(len(absent))[:, None]].mean(1),
         "kernel": dear["kernel"].amax(1),
         "shift_agreement": attribution.cosines(shift_own, shift_seen),
-        "first_order": attribution.margin_change(features.flatten(0, 1), dear["step"].flatten(0, 1), absent.repeat_interleave(IMAGES), rows)
-        .unflatten(0, best.shape).mean(1),
+        "first_order": attribution.margin_change(
+            features.flatten(0, 1), dear["step"].flatten(0, 1), absent.repeat_interleave(IMAGES), rows
+        )
+        .unflatten(0, best.shape)
+        .mean(1),
     }
     table |= _outcomes(runs, spec, absent)
     frame = pd.DataFrame({name: values.double() for name, values in table.items()})
@@ -90,8 +95,8 @@ def by_class(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
 
 
 def _gradient_features(runs: RunSet, spec: RunSpec, best: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What takes derivatives: `step` (U, IMAGES, D), the first-order motion of the pool images, and `kernel` (U, K), the
-    normalised kernel of each absent class's best image with each seen class; stored beside the run."""
+    """What takes derivatives: `step` (U, IMAGES, D), the first-order motion of the pool images, and `kernel` (U, K),
+    the normalised kernel of each absent class's best image with each seen class; stored beside the run."""
 
     def derive() -> dict[str, torch.Tensor]:
         before, _ = load_before_after(spec, runs.device)
@@ -125,15 +130,17 @@ def _outcomes(runs: RunSet, spec: RunSpec, absent: torch.Tensor) -> dict[str, to
 def correlations(tables: Sequence[pd.DataFrame], benchmark: str) -> pd.DataFrame:
     """Spearman's correlation over absent classes of each predictor with each outcome, mean over seeds.
 
-    tables : `by_class` of each seed. Columns: predictor, outcome, mean, low, high (95 %, bootstrap over classes and seeds),
-    n_classes (of the smallest seed), n_seeds.
+    tables : `by_class` of each seed. Columns: predictor, outcome, mean, low, high (95 %, bootstrap over classes and
+    seeds), n_classes (of the smallest seed), n_seeds.
     """
     rows = []
     for predictor in PREDICTORS:
         for outcome in OUTCOMES:
             generator = generator_for("prediction", benchmark)
             columns = [[torch.tensor(table[name].to_numpy()) for table in tables] for name in (predictor, outcome)]
-            rows.append((predictor, outcome, *spearman_over_groups(*columns, generator), min(map(len, tables)), len(tables)))
+            rows.append(
+                (predictor, outcome, *spearman_over_groups(*columns, generator), min(map(len, tables)), len(tables))
+            )
     return pd.DataFrame(rows, columns=["predictor", "outcome", "mean", "low", "high", "n_classes", "n_seeds"])
 
 
@@ -147,18 +154,30 @@ def compare_splits(runs: RunSet, other: RunSet) -> pd.DataFrame:
     for seen, one in (("random", replace(runs, specs=runs.specs[:1])), ("dissimilar", other)):
         wide = checkpoints_only(one, metrics_by_epoch(one)).pivot(index="metric", columns="checkpoint", values="value")
         rows.append((seen, "head_cosine", by_class(one, one.specs[0])["head_cosine"].mean(), float("nan")))
-        rows += [(seen, metric, *wide.loc[metric, [PRE_TRAINED, FINE_TUNED]]) for metric in ("acc_uy", "acc_uu", "ncm_acc_uy", "ausuc")]
+        rows += [
+            (seen, metric, *wide.loc[metric, [PRE_TRAINED, FINE_TUNED]])
+            for metric in ("acc_uy", "acc_uu", "ncm_acc_uy", "ausuc")
+        ]
     frame = pd.DataFrame(rows, columns=["seen", "metric", "before", "after"])
     return frame.assign(change=frame["after"] - frame["before"])
 
 
 def both_splits(random: Sequence[pd.DataFrame], dissimilar: Sequence[pd.DataFrame], benchmark: str) -> pd.DataFrame:
     """`correlations` of the random and of the designed seen classes, told apart by a column split."""
-    return pd.concat([correlations(tables, benchmark).assign(split=split) for split, tables in (("random", random), ("dissimilar", dissimilar))],
-                     ignore_index=True)
+    return pd.concat(
+        [
+            correlations(tables, benchmark).assign(split=split)
+            for split, tables in (("random", random), ("dissimilar", dissimilar))
+        ],
+        ignore_index=True,
+    )
 
 
 def tidy(random: Sequence[pd.DataFrame], dissimilar: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """`by_class` of both kinds of seen classes in one table: columns split, seed, absent, n, quantity, value."""
-    frames = [table.assign(split=split) for split, tables in (("random", random), ("dissimilar", dissimilar)) for table in tables]
+    frames = [
+        table.assign(split=split)
+        for split, tables in (("random", random), ("dissimilar", dissimilar))
+        for table in tables
+    ]
     return pd.concat(frames).melt(["split", "seed", "absent", "n"], var_name="quantity", ignore_index=True)

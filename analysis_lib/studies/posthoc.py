@@ -39,7 +39,9 @@ def is_oracle(method: str) -> bool:
 
 def interpolated_outputs(runs: RunSet, spec: RunSpec) -> Outputs:
     """Test Outputs of the network halfway between before and after fine-tuning (WiSE); stored once made."""
-    return Outputs(**files.cached(paths.run_interpolated(spec.run_id, ALPHA, "test"), lambda: vars(_interpolate(runs, spec))))
+    return Outputs(
+        **files.cached(paths.run_interpolated(spec.run_id, ALPHA, "test"), lambda: vars(_interpolate(runs, spec)))
+    )
 
 
 def _interpolate(runs: RunSet, spec: RunSpec) -> Outputs:
@@ -54,8 +56,16 @@ def treatments(runs: RunSet, spec: RunSpec) -> dict[str, Callable[[], torch.Tens
     """Each method as a function that gives the scores (N, C) of the test samples: shifts, `wise`, then `BASELINES`."""
     split, test = runs.split(spec), runs.outputs(spec, spec.epochs, "test")
     train, own = runs.outputs(spec, spec.epochs, "train"), runs.fine_tuning_outputs(spec, spec.epochs)
-    inputs = PostHoc(split, test.features, test.logits, *runs.head(spec, spec.epochs), own.logits, own.labels,
-                     runs.fine_tuning_outputs(spec, 0).logits, class_means(train.features, train.labels, split.num_classes))
+    inputs = PostHoc(
+        split,
+        test.features,
+        test.logits,
+        *runs.head(spec, spec.epochs),
+        own.logits,
+        own.labels,
+        runs.fine_tuning_outputs(spec, 0).logits,
+        class_means(train.features, train.labels, split.num_classes),
+    )
 
     evidence = calibration.evidence(runs, spec)
 
@@ -71,8 +81,8 @@ def comparison(runs: RunSet) -> pd.DataFrame:
     """What every treatment gives: columns seed, method, oracle, metric, value.
 
     Metrics: the five accuracies, `ausuc`, and the expected calibration errors `ece_y ece_s ece_u`, NaN where scores are
-    no logits. The row `none` is the network before any treatment. `oracle` marks what used absent-class labels. A method
-    that the benchmark does not allow is left out with a line in the log.
+    no logits. The row `none` is the network before any treatment. `oracle` marks what used absent-class labels. A
+    method that the benchmark does not allow is left out with a line in the log.
     """
     rows = []
     for spec in runs.specs:
@@ -86,12 +96,15 @@ def comparison(runs: RunSet) -> pd.DataFrame:
             measured = accuracies(scores, labels, split) | {"ausuc": seen_absent_curve(scores, labels, split).ausuc}
             if method not in BASELINES or BASELINES[method].scores_are_logits:
                 measured |= calibration_errors(scores, labels, split)
-            rows += [(spec.seed, method, is_oracle(method), name, measured.get(name, float("nan"))) for name in MEASURES]
+            rows += [
+                (spec.seed, method, is_oracle(method), name, measured.get(name, float("nan"))) for name in MEASURES
+            ]
     return pd.DataFrame(rows, columns=["seed", "method", "oracle", "metric", "value"])
 
 
 def costs(runs: RunSet) -> pd.DataFrame:
-    """What a treatment costs beyond the fine-tuning, on this machine and the first seed: columns method, seconds, extra_training.
+    """What a treatment costs beyond the fine-tuning, on this machine and the first seed: columns method, seconds,
+    extra_training.
 
     seconds : from stored Outputs to scores, for WiSE with the forward passes of the network between.
     extra_training : images shown to networks that the method trains, over those shown in the fine-tuning.
@@ -100,10 +113,17 @@ def costs(runs: RunSet) -> pd.DataFrame:
     rows = []
     shown = sum(len(_trained_rows(runs, fold)) for fold in fold_specs(spec)) / len(_trained_rows(runs, spec))
     for method in treatments(runs, spec):
-        for treat in ((treatments(runs, spec) | {WISE: partial(_interpolate, runs, spec)})[method] for _ in range(2)):  # the first warms up
+        # the first warms up
+        for treat in ((treatments(runs, spec) | {WISE: partial(_interpolate, runs, spec)})[method] for _ in range(2)):
             begin = time.perf_counter()
             treat()
-        rows.append((method, time.perf_counter() - begin, shown if method in ESTIMATORS and ESTIMATORS[method].extra_training else 0.0))
+        rows.append(
+            (
+                method,
+                time.perf_counter() - begin,
+                shown if method in ESTIMATORS and ESTIMATORS[method].extra_training else 0.0,
+            )
+        )
     return pd.DataFrame(rows, columns=["method", "seconds", "extra_training"])
 
 

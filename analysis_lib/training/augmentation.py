@@ -16,10 +16,13 @@ def augment(x: torch.Tensor, scale: tuple[float, float], flip: bool, generator: 
 
 
 def draw_crops(n: int, scale: tuple[float, float], flip: bool, generator: torch.Generator) -> torch.Tensor:
-    """Square crops that lie inside the image, as affine maps (n, 2, 3) float64 from the crop's to the image's coordinates.
+    """Square crops that lie inside the image, as affine maps (n, 2, 3) float64 from the crop's to the image's
+    coordinates.
 
-    Both run from -1 to 1. The draws come from a CPU generator and lie on a grid, so every processor and GPU sees the same crops.
+    Both run from -1 to 1. The draws come from a CPU generator and lie on a grid, so every processor and GPU sees the
+    same crops.
     """
+
     def uniform(*shape: int) -> torch.Tensor:
         return torch.rand(*shape, dtype=torch.float64, generator=generator)
 

@@ -1,8 +1,8 @@
 """The one training loop: batches in a named order, a cosine learning rate per step, BatchNorm in train mode.
 
-After every epoch it hands the model to a callback and then writes a resume file; that write is what commits the epoch, so
-a run killed at any moment continues from the last commit and ends with the same bytes. What is trained, and on which loss,
-is the method's to say.
+After every epoch it hands the model to a callback and then writes a resume file; that write is what commits the epoch,
+so a run killed at any moment continues from the last commit and ends with the same bytes. What is trained, and on which
+loss, is the method's to say.
 """
 
 import math
@@ -32,8 +32,8 @@ def train(
 ) -> None:
     """Train `model` in place on the given rows and leave it at the last epoch.
 
-    images : (N, 3, H, W) uint8; labels : (N,) int64; rows : row numbers to train on. `augmented` turns uint8 images into
-    the batch the model sees. `after_epoch(0, model)` is called for the untrained model, then once per epoch.
+    images : (N, 3, H, W) uint8; labels : (N,) int64; rows : row numbers to train on. `augmented` turns uint8 images
+    into the batch the model sees. `after_epoch(0, model)` is called for the untrained model, then once per epoch.
     Raises UserError when the loss is not finite.
     """
     if spec.optimizer not in OPTIMIZERS:
@@ -46,13 +46,17 @@ def train(
         history = [{"epoch": 0}]
         commit(model, optimizer, spec, history)
     for epoch in range(len(history), spec.epochs + 1):
-        history.append({"epoch": epoch} | train_epoch(model, method, optimizer, images, labels, rows, spec, epoch, augmented))
+        history.append(
+            {"epoch": epoch} | train_epoch(model, method, optimizer, images, labels, rows, spec, epoch, augmented)
+        )
         if epoch == spec.epochs:
             method.finish(model)
         after_epoch(epoch, model)
         commit(model, optimizer, spec, history)
-        log(f"{spec.run_id} epoch {epoch}/{spec.epochs}: loss {history[-1]['loss']:.3f}, "
-            f"training accuracy {100 * history[-1]['train_accuracy']:.1f} %")
+        log(
+            f"{spec.run_id} epoch {epoch}/{spec.epochs}: loss {history[-1]['loss']:.3f}, training accuracy "
+            f"{100 * history[-1]['train_accuracy']:.1f} %"
+        )
 
 
 def train_epoch(model, method, optimizer, images, labels, rows, spec, epoch, augmented) -> dict[str, float]:
@@ -64,7 +68,8 @@ def train_epoch(model, method, optimizer, images, labels, rows, spec, epoch, aug
     torch.manual_seed(seed_for("noise", spec.run_id, epoch))  # for models with dropout or drop path
     generator = generator_for("loader", spec.run_id, epoch)
     steps = math.ceil(len(rows) / spec.batch_size)
-    batches = rows[torch.randperm(len(rows), generator=generator)].tensor_split(steps)  # even sizes: none dropped, none tiny
+    # even sizes: none dropped, none tiny
+    batches = rows[torch.randperm(len(rows), generator=generator)].tensor_split(steps)
     loss_sum, right = 0.0, 0
     for step, batch in enumerate(progress(batches, f"{spec.run_id} epoch {epoch}/{spec.epochs}")):
         for group in optimizer.param_groups:
@@ -78,8 +83,10 @@ def train_epoch(model, method, optimizer, images, labels, rows, spec, epoch, aug
         optimizer.step()
         method.after_step(model)
         if not math.isfinite(value):
-            raise UserError(f"the loss became {value} in run {spec.run_id} at epoch {epoch}, step {step + 1}; "
-                            f"lower the learning rate (now {spec.lr:g})")
+            raise UserError(
+                f"the loss became {value} in run {spec.run_id} at epoch {epoch}, step {step + 1}; lower the learning "
+                f"rate (now {spec.lr:g})"
+            )
         loss_sum += value * len(batch)
         right += (logits.argmax(1) == y).sum().item()
     return {"loss": loss_sum / len(rows), "train_accuracy": right / len(rows), "n": len(rows)}

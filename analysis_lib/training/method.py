@@ -7,8 +7,8 @@ from torch import nn
 class Method:
     """The hooks, which by default do nothing. A method is a frozen dataclass whose fields are its options.
 
-    Hooks change the model in place. An interrupted run calls `prepare` again on the starting network before its resume file
-    is loaded, so what `prepare` does must depend on nothing else.
+    Hooks change the model in place. An interrupted run calls `prepare` again on the starting network before its resume
+    file is loaded, so what `prepare` does must depend on nothing else.
     """
 
     title: str
@@ -17,7 +17,9 @@ class Method:
         """Once, before the optimiser is made: freeze weights, add modules, keep a copy of the starting network."""
 
     def loss(self, model: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss of a batch, a scalar that is minimised, and its logits (N, C). x : (N, 3, H, W); labels : (N,) int64."""
+        """The loss of a batch, a scalar that is minimised, and its logits (N, C). x : (N, 3, H, W); labels : (N,)
+        int64.
+        """
         raise NotImplementedError
 
     def after_step(self, model: nn.Module) -> None:

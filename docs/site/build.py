@@ -21,8 +21,10 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")  # to a file; an address with a colon leads elsewhere
 SECTION = "{title}\n{line}\n\n.. automodule:: {name}\n   :members:\n   :ignore-module-all:\n\n"
 # What a browser loads by itself from another place; a plain <a href> may lead there.
-FETCHED = re.compile(r"""<(?!a\b)\w[^>]*?\s(?:src|srcset|href|data|poster)=["']?(?:https?:)?//[^"' >]+"""
-                     r"""|(?:url\(|@import )\s*["']?(?:https?:)?//[^"') ]+""")
+FETCHED = re.compile(
+    r"""<(?!a\b)\w[^>]*?\s(?:src|srcset|href|data|poster)=["']?(?:https?:)?//[^"' >]+"""
+    r"""|(?:url\(|@import )\s*["']?(?:https?:)?//[^"') ]+"""
+)
 
 
 def gather_pages(target: Path) -> None:
@@ -105,8 +107,11 @@ def main(benchmark: str, executed: str = "", site: str = "") -> int:
     site = Path(site or REPOSITORY / "site")
     notebooks = [path for path in executed.glob("*.ipynb") if path.name.count(".") == 1]  # no drafts, none that failed
     if not notebooks:
-        print(f"error: there are no executed notebooks of {benchmark!r}; make them with "
-              f"`make reproduce BENCHMARK={benchmark}` and run the same command again", file=sys.stderr)
+        print(
+            f"error: there are no executed notebooks of {benchmark!r}; make them with "
+            f"`make reproduce BENCHMARK={benchmark}` and run the same command again",
+            file=sys.stderr,
+        )
         return 2
     with tempfile.TemporaryDirectory() as folder:
         source, html = Path(folder).resolve() / "source", Path(folder).resolve() / "html"

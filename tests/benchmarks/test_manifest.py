@@ -50,14 +50,18 @@ def test_seen_classes_by_name(project):
 
 
 def test_an_unknown_benchmark_names_the_nearest(project):
-    with pytest.raises(UserError, match=re.escape("unknown benchmark 'emojis' (did you mean 'emoji'?); available: digits, emoji")):
+    with pytest.raises(
+        UserError, match=re.escape("unknown benchmark 'emojis' (did you mean 'emoji'?); available: digits, emoji")
+    ):
         load_manifest("emojis")
 
 
 def test_a_changed_body_is_refused(project):
     with open(paths.manifest_body("digits"), "a") as file:
         file.write("x,0,train,x,y\n")
-    with pytest.raises(UserError, match="data_manifests/digits.csv does not match the sha256 in data_manifests/digits.json"):
+    with pytest.raises(
+        UserError, match="data_manifests/digits.csv does not match the sha256 in data_manifests/digits.json"
+    ):
         load_manifest("digits")
 
 

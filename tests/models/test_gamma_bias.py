@@ -48,7 +48,9 @@ def test_folded_and_shifted_logits_agree(name, random):
     assert close(logits_of(folded, fresh), expected)
     assert not close(logits_of(model, fresh), expected)
     assert type(folded) is type(model) and folded.state_dict().keys() == before.keys()
-    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items()), "the original stays as it was"
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items()), (
+        "the original stays as it was"
+    )
     changed = {key for key, tensor in folded.state_dict().items() if not torch.equal(tensor, before[key])}
     assert changed and all(key.endswith("bias") for key in changed)
     timm.create_model(name, num_classes=7).load_state_dict(folded.state_dict())
@@ -68,7 +70,10 @@ def plain_models():
             return self.fc(self.conv(x).mean((2, 3)))
 
     return {
-        "sequential": (nn.Sequential(nn.Flatten(), nn.Linear(12, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Linear(7, 7)), torch.rand(4, 3, 2, 2)),
+        "sequential": (
+            nn.Sequential(nn.Flatten(), nn.Linear(12, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Linear(7, 7)),
+            torch.rand(4, 3, 2, 2),
+        ),
         "dropout after the head's input": (nn.Sequential(nn.Linear(12, 9), nn.Dropout(0.5), nn.Linear(9, 7)), None),
         "named": (Named(), None),
         "without bias": (nn.Sequential(nn.Linear(12, 9), nn.ReLU(), nn.Linear(9, 7, bias=False)), None),
@@ -84,7 +89,9 @@ def test_plain_torch_modules(name):
     x = probe if probe is not None else torch.rand(3, 3, 16, 16) if name == "named" else torch.rand(3, 12)
     x = x.to(next(model.parameters()).dtype)
     difference = (logits_of(folded, x) - logits_of(model, x)).float()
-    assert torch.allclose(difference, -1.25 * (~SPLIT.seen_mask).float().expand(len(x), 7), atol=0.02 if name == "bfloat16" else 1e-5)
+    assert torch.allclose(
+        difference, -1.25 * (~SPLIT.seen_mask).float().expand(len(x), 7), atol=0.02 if name == "bfloat16" else 1e-5
+    )
 
 
 def test_a_head_without_bias_gains_one_and_nothing_else():
@@ -137,9 +144,13 @@ class Wrapped(nn.Module):
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1e-9, 2.0])
-@pytest.mark.parametrize("after", [lambda z: 3 * z, lambda z: z.log_softmax(1), lambda z: z.flip(1), lambda z: z - z.mean(1, keepdim=True)])
+@pytest.mark.parametrize(
+    "after", [lambda z: 3 * z, lambda z: z.log_softmax(1), lambda z: z.flip(1), lambda z: z - z.mean(1, keepdim=True)]
+)
 def test_a_head_whose_bias_does_not_shift_the_logits_is_refused(after, gamma):
-    with pytest.raises(UserError, match=r"cannot fold gamma into the head of Wrapped \(Linear\): no bias of it shifts the 7 logits"):
+    with pytest.raises(
+        UserError, match=r"cannot fold gamma into the head of Wrapped \(Linear\): no bias of it shifts the 7 logits"
+    ):
         fold_gamma(Wrapped(after), SPLIT, gamma)
 
 
@@ -153,7 +164,11 @@ def test_a_head_whose_bias_does_not_shift_the_logits_is_refused(after, gamma):
         (Wrapped(lambda z: (z, z)), 1.0, r"Wrapped answers with a tuple; wrap it so that it returns logits \(N, C\)"),
         (Wrapped(lambda z: z[:, :, None]), 1.0, r"Wrapped answers with a tensor of shape \(2, 7, 1\)"),
         (Wrapped(lambda z: z / 0), 1.0, "answers with logits that are not finite"),
-        (nn.Sequential(nn.Flatten(), nn.Conv2d(3, 7, 1)), 1.0, r"Sequential cannot take a batch of shape \(2, 3, 224, 224\)"),
+        (
+            nn.Sequential(nn.Flatten(), nn.Conv2d(3, 7, 1)),
+            1.0,
+            r"Sequential cannot take a batch of shape \(2, 3, 224, 224\)",
+        ),
     ],
 )
 def test_what_cannot_be_folded_is_one_sentence(model, gamma, sentence):

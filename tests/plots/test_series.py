@@ -42,7 +42,10 @@ def test_lines_show_means_in_percent(digits, axes):
 
 
 def test_curves_hold_every_state_and_the_marks_lie_on_them(digits, axes):
-    curves, points = calibrations.curves(digits), calibrations.calibrations(digits).query("method in ['none', 'alg', 'gamma* (oracle)']")
+    curves, points = (
+        calibrations.curves(digits),
+        calibrations.calibrations(digits).query("method in ['none', 'alg', 'gamma* (oracle)']"),
+    )
     assert calibration.draw_curves(curves, points, axes) is axes
     drawn = sum(len(line.get_xdata()) for line in axes.get_lines())
     assert drawn == len(curves)
@@ -70,7 +73,9 @@ def test_the_contact_sheet_places_every_image(axes):
 
 def test_gamma_plot_and_thieves_show_the_table(digits, axes):
     curves = calibrations.curves(digits).query("seed == 0 and checkpoint == 'fine-tuned'")
-    points = calibrations.calibrations(digits).query("seed == 0 and checkpoint == 'fine-tuned' and method in ['none', 'pcv']")
+    points = calibrations.calibrations(digits).query(
+        "seed == 0 and checkpoint == 'fine-tuned' and method in ['none', 'pcv']"
+    )
     assert calibration.draw_accuracy_by_gamma(curves, points, axes) is axes
     assert np.allclose(axes.get_lines()[0].get_ydata(), 100 * curves["acc_sy"])
     figure, other = plt.subplots()

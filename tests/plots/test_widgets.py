@@ -31,7 +31,9 @@ def test_the_figure_shows_the_state_at_gamma(problem):
     logits, labels, split = problem
     figure = widgets.gamma_figure(logits, labels, split, 0.7)
     point = seen_absent_curve(logits, labels, split).at(0.7)
-    assert [bar.get_height() for bar in figure.axes[1].patches] == pytest.approx([100 * point.acc_sy, 100 * point.acc_uy, 100 * point.acc_yy])
+    assert [bar.get_height() for bar in figure.axes[1].patches] == pytest.approx(
+        [100 * point.acc_sy, 100 * point.acc_uy, 100 * point.acc_yy]
+    )
     confusion = group_confusion(shift_logits(logits, split, 0.7), labels, split)
     assert texts(figure) == [f"{100 * value:.1f} %" for value in confusion.flatten()]
     plt.close(figure)

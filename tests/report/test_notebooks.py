@@ -9,8 +9,18 @@ from analysis_lib.report import notebooks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-EXPECTED = ["00_setup_and_data", "01_fine_tuning", "02_ncm_features", "03_softmax_decomposition", "04_weight_norms", "05_calibration",
-            "06_gradient_similarity", "07_toy_example", "09_gamma_estimators", "10_claims"]
+EXPECTED = [
+    "00_setup_and_data",
+    "01_fine_tuning",
+    "02_ncm_features",
+    "03_softmax_decomposition",
+    "04_weight_norms",
+    "05_calibration",
+    "06_gradient_similarity",
+    "07_toy_example",
+    "09_gamma_estimators",
+    "10_claims",
+]
 
 
 def write_notebook(folder, *cells, tagged=True):
@@ -37,7 +47,11 @@ def test_a_notebook_is_thin_clean_and_checked(path):
     assert notebook.cells[1].metadata["tags"] == ["parameters"]
     assert list(notebooks.parameters_of(path)) == ["benchmark", "profile", "seeds", "device"]
     assert len(code) <= 12 and max(cell.source.count("\n") + 1 for cell in code) <= 12
-    assert not any(line.startswith(("def ", "class ", "for ", "import torch")) for cell in code for line in cell.source.splitlines())
+    assert not any(
+        line.startswith(("def ", "class ", "for ", "import torch"))
+        for cell in code
+        for line in cell.source.splitlines()
+    )
     assert tagged and all(cell.outputs and cell.execution_count for cell in tagged)
     assert not any(cell.outputs for cell in code if cell not in tagged)
     assert "papermill" not in notebook.metadata
@@ -47,14 +61,19 @@ def test_a_notebook_is_thin_clean_and_checked(path):
 
 def test_an_unknown_parameter_is_refused_with_a_suggestion(project):
     path = write_notebook(project, "benchmark = 'digits'\nseeds = [0]")
-    with pytest.raises(UserError, match=r"unknown notebook parameter 'sead' \(did you mean 'seeds'\?\); available: benchmark, seeds"):
+    with pytest.raises(
+        UserError, match=r"unknown notebook parameter 'sead' \(did you mean 'seeds'\?\); available: benchmark, seeds"
+    ):
         notebooks.run_notebook(path, project / "out.ipynb", ["sead=1"])
     assert not (project / "out.ipynb").exists()
 
 
 def test_settings_take_the_type_of_the_default():
     defaults = {"seeds": [0], "benchmark": "x"}
-    assert notebooks.parse_settings(["seeds=3,5", "benchmark=emoji"], defaults) == {"seeds": [3, 5], "benchmark": "emoji"}
+    assert notebooks.parse_settings(["seeds=3,5", "benchmark=emoji"], defaults) == {
+        "seeds": [3, 5],
+        "benchmark": "emoji",
+    }
     with pytest.raises(UserError, match="seeds is 'a'; give integers"):
         notebooks.parse_settings(["seeds=a"], defaults)
 
@@ -67,15 +86,23 @@ def test_a_notebook_runs_with_its_settings(project):
 
 
 def test_a_user_error_inside_stays_one_sentence(project):
-    path = write_notebook(project, "seeds = [0]", "from analysis_lib.studies import open_study\nopen_study('accuracy', 'digts', 'smoke', seeds)")
-    with pytest.raises(UserError, match=r"^unknown benchmark 'digts' \(did you mean 'digits'\?\); available: digits, emoji$"):
+    path = write_notebook(
+        project,
+        "seeds = [0]",
+        "from analysis_lib.studies import open_study\nopen_study('accuracy', 'digts', 'smoke', seeds)",
+    )
+    with pytest.raises(
+        UserError, match=r"^unknown benchmark 'digts' \(did you mean 'digits'\?\); available: digits, emoji$"
+    ):
         notebooks.run_notebook(path, project / "out.ipynb", [])
     assert not list(project.glob("*out*"))
 
 
 def test_any_other_failure_leaves_the_notebook_to_read(project):
     path = write_notebook(project, "seeds = [0]", "1 / 0")
-    with pytest.raises(UserError, match=r"n.ipynb failed with ZeroDivisionError: division by zero; read out.failed.ipynb"):
+    with pytest.raises(
+        UserError, match=r"n.ipynb failed with ZeroDivisionError: division by zero; read out.failed.ipynb"
+    ):
         notebooks.run_notebook(path, project / "out.ipynb", [])
     assert (project / "out.failed.ipynb").exists() and not (project / "out.ipynb").exists()
 

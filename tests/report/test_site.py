@@ -18,8 +18,16 @@ from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = REPOSITORY / "docs" / "site" / "build.py"
-FLAGS = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
-         "disable-component-update", "disable-sync"]
+FLAGS = [
+    "headless",
+    "no-sandbox",
+    "disable-gpu",
+    "disable-quic",
+    "no-first-run",
+    "disable-background-networking",
+    "disable-component-update",
+    "disable-sync",
+]
 # What reaches beyond the window and lies in no box of its own that scrolls; the theme hides this from scrollWidth.
 TOO_WIDE = """
 const own = box => ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
@@ -98,8 +106,10 @@ def test_every_package_of_the_extra_has_a_pin():
 def test_without_executed_notebooks_one_sentence_says_what_to_do(tmp_path):
     done = build("digits", tmp_path, tmp_path / "site")
     assert done.returncode == 2 and not (tmp_path / "site").exists()
-    assert done.stderr == ("error: there are no executed notebooks of 'digits'; make them with "
-                           "`make reproduce BENCHMARK=digits` and run the same command again\n")
+    assert done.stderr == (
+        "error: there are no executed notebooks of 'digits'; make them with "
+        "`make reproduce BENCHMARK=digits` and run the same command again\n"
+    )
 
 
 @needs_sphinx
@@ -150,11 +160,14 @@ def test_a_second_build_has_the_same_bytes(site, executed, tmp_path):
 
 @needs_sphinx
 @pytest.mark.parametrize("width", [1300, 400])
-@pytest.mark.parametrize("page, title", [
-    ("index.html", "analysis_lib"),
-    ("notebooks/tiny.html", "A tiny notebook - analysis_lib"),
-    ("api/analysis_lib.html", "analysis_lib - analysis_lib"),
-])
+@pytest.mark.parametrize(
+    "page, title",
+    [
+        ("index.html", "analysis_lib"),
+        ("notebooks/tiny.html", "A tiny notebook - analysis_lib"),
+        ("api/analysis_lib.html", "analysis_lib - analysis_lib"),
+    ],
+)
 def test_a_browser_shows_it_whole(site, browser, page, title, width):
     window = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", window)

@@ -38,7 +38,9 @@ print(summary.verdicts(uncertainty.calibration_intervals(runs, calibrated), ["ch
 def smoke(root, threads):
     """The smoke study in a process of its own; what it prints."""
     environment = os.environ | {"FTC_ROOT": str(root), "OMP_NUM_THREADS": str(threads)}
-    return subprocess.run([sys.executable, "-c", SMOKE], cwd=REPOSITORY, env=environment, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        [sys.executable, "-c", SMOKE], cwd=REPOSITORY, env=environment, check=True, capture_output=True, text=True
+    ).stdout
 
 
 def results(root):
@@ -58,7 +60,11 @@ def test_same_bytes_again_and_the_same_digits_with_two_threads(tmp_path):
 
 def test_the_phenomenon_shows_on_digits(digits):
     """Absent accuracy collapses, the order among absent classes survives above chance, a shift brings them back."""
-    table = calibration.calibrations(digits).pivot(index=["seed", "checkpoint"], columns="method", values="acc_uy").unstack()
+    table = (
+        calibration.calibrations(digits)
+        .pivot(index=["seed", "checkpoint"], columns="method", values="acc_uy")
+        .unstack()
+    )
     assert (table["none"]["fine-tuned"] < table["none"]["pre-trained"] - 0.2).all()
     assert (table["gamma* (oracle)"]["fine-tuned"] > table["none"]["fine-tuned"] + 0.2).all()
 
@@ -66,7 +72,20 @@ def test_the_phenomenon_shows_on_digits(digits):
 def test_the_summary_holds_what_a_reader_needs(digits):
     by_epoch, calibrated = accuracy.metrics_by_epoch(digits), calibration.calibrations(digits)
     everything = calibration.summary(digits, by_epoch, calibrated)
-    needed = {"acc_yy", "acc_sy", "acc_uy", "acc_ss", "acc_uu", "ncm_acc_sy", "ncm_acc_uy", "p_absent_u", "ausuc", "alg: gamma", "pcv: gamma", "gamma* (oracle): gamma"}
+    needed = {
+        "acc_yy",
+        "acc_sy",
+        "acc_uy",
+        "acc_ss",
+        "acc_uu",
+        "ncm_acc_sy",
+        "ncm_acc_uy",
+        "p_absent_u",
+        "ausuc",
+        "alg: gamma",
+        "pcv: gamma",
+        "gamma* (oracle): gamma",
+    }
     needed |= {f"{method}: acc_{key}" for method in ("alg", "pcv", "gamma* (oracle)") for key in ("sy", "uy", "yy")}
     for (_, checkpoint), rows in everything.groupby(["seed", "checkpoint"]):
         wanted = needed if checkpoint == "fine-tuned" else {name for name in needed if "pcv" not in name}
@@ -82,7 +101,11 @@ def test_tables_agree_with_the_outputs_they_come_from(digits):
     rows = accuracy.metrics_by_epoch(digits).query(f"seed == {spec.seed} and epoch == 2").set_index("metric")
     assert {key: rows.loc[key, "value"] for key in direct} == direct
     n_seen = int(digits.split(spec).is_seen(test.labels).sum())
-    assert rows.loc[["acc_sy", "acc_uy", "acc_yy"], "samples"].tolist() == [n_seen, len(test.labels) - n_seen, len(test.labels)]
+    assert rows.loc[["acc_sy", "acc_uy", "acc_yy"], "samples"].tolist() == [
+        n_seen,
+        len(test.labels) - n_seen,
+        len(test.labels),
+    ]
 
 
 def test_thieves_account_for_every_lost_sample(digits):
@@ -94,7 +117,9 @@ def test_thieves_account_for_every_lost_sample(digits):
         rows = stolen[stolen["seed"] == spec.seed]
         assert rows["taken"].sum() == lost
         names = digits.manifest.class_names
-        assert set(rows["seen"]) <= {names[c] for c in split.seen} and set(rows["absent"]) <= {names[c] for c in split.absent}
+        assert set(rows["seen"]) <= {names[c] for c in split.seen} and set(rows["absent"]) <= {
+            names[c] for c in split.absent
+        }
         assert (rows.groupby("absent")["taken"].sum() <= rows.groupby("absent")["of"].first()).all()
 
 
@@ -126,7 +151,9 @@ def test_methods_cover_the_oracle_and_share_its_gain(digits):
     calibrated = calibration.calibrations(digits).query("checkpoint == 'fine-tuned'")
     assert calibrated.groupby("seed")["method"].apply(lambda names: list(names) == list(ESTIMATORS)).all()
     by_method = calibrated.set_index(["seed", "method"])
-    assert (by_method.xs("none", level="method")["share"] == 0).all() and (by_method.xs(ORACLE, level="method")["share"] == 1).all()
+    assert (by_method.xs("none", level="method")["share"] == 0).all() and (
+        by_method.xs(ORACLE, level="method")["share"] == 1
+    ).all()
     assert (calibrated["share"] <= 1).all()
 
 
@@ -152,7 +179,10 @@ def test_prepared_images_are_the_pictures_in_the_runs_float_type(digits):
     spec, index = digits.specs[0], torch.tensor([5, 0, 7])
     prepared = digits.prepared(spec, index, torch.device("cpu"))
     head = digits.manifest.head
-    expected = [(load_images(digits.manifest)[i].double() / 255 - torch.tensor(head.mean)[:, None, None].double())
-                / torch.tensor(head.std)[:, None, None].double() for i in (7, 5)]
+    expected = [
+        (load_images(digits.manifest)[i].double() / 255 - torch.tensor(head.mean)[:, None, None].double())
+        / torch.tensor(head.std)[:, None, None].double()
+        for i in (7, 5)
+    ]
     assert len(prepared) == 3 and prepared[torch.tensor([2, 0])].dtype == torch.float64
     assert torch.allclose(prepared[torch.tensor([2, 0])], torch.stack(expected), rtol=0, atol=1e-6)

@@ -26,9 +26,14 @@ def test_the_evidence_is_what_the_tables_say(digits, gathered):
     assert rows.loc[Level("fine-tuned", "relation_cosine"), ["n_seeds", "interval"]].tolist() == [2, "Student"]
     targets = first_step.target_means(digits, digits.specs[0]).set_index("metric")
     for metric, interval in (("common", "jackknife"), ("rank_kernel", "bootstrap")):
-        assert rows.loc[Level("targets", metric), ["mean", "low", "high"]].tolist() == targets.loc[metric, ["mean", "low", "high"]].tolist()
+        assert (
+            rows.loc[Level("targets", metric), ["mean", "low", "high"]].tolist()
+            == targets.loc[metric, ["mean", "low", "high"]].tolist()
+        )
         assert rows.loc[Level("targets", metric), "interval"] == interval
-    found = gain_prediction.correlations([gain_prediction.by_class(digits, spec) for spec in digits.specs], "digits").set_index(["predictor", "outcome"])
+    found = gain_prediction.correlations(
+        [gain_prediction.by_class(digits, spec) for spec in digits.specs], "digits"
+    ).set_index(["predictor", "outcome"])
     assert rows.loc[Level("Spearman", "kernel"), "mean"] == found.loc[("kernel", "margin_gain"), "mean"]
     wide = calibration.calibrations(digits).groupby(["checkpoint", "method"])["acc_yy"].mean()
     gain = wide["fine-tuned", "stand_in"] - wide["fine-tuned", "none"]

@@ -57,7 +57,11 @@ def test_the_verdicts_measure_against_the_goals_of_each_cost(cells):
     assert list(lines) == [method for method in ESTIMATORS if method not in (NONE, ORACLE)]
     merit = table.set_index(["method", "cell"])["share"]
     for method in (estimator_grid.MATCHED, estimator_grid.MATCHED_STAND_IN):
-        assert lines.pop(method) == f"median {merit[method, 'median']:.2f}; worst cell {merit[method, 'worst']:.2f}; another setting, for which no goal was set"
+        assert (
+            lines.pop(method)
+            == f"median {merit[method, 'median']:.2f}; worst cell {merit[method, 'worst']:.2f}; another setting, for "
+            "which no goal was set"
+        )
     for method, line in lines.items():
         goal = 0.95 if ESTIMATORS[method].extra_training else 0.90
         assert f"goal {goal:.2f} {'reached' if merit[method, 'median'] >= goal else 'missed'};" in line
@@ -68,7 +72,9 @@ def test_a_cell_where_the_oracle_gains_nothing_is_left_out():
     accuracy = torch.tensor([[0.5, 0.5, 0.5, 0.5, 0.6, 0.7]], dtype=torch.float64)  # two cells of none, alg, oracle
     share = estimator_grid._shares(accuracy, [NONE, "alg", ORACLE], 2)[0]
     assert share[0].isnan().all() and share[1].tolist() == pytest.approx([0, 0.5, 1])
-    assert share[2].tolist() == pytest.approx(share[1].tolist()) and share[3].tolist() == pytest.approx(share[1].tolist())
+    assert share[2].tolist() == pytest.approx(share[1].tolist()) and share[3].tolist() == pytest.approx(
+        share[1].tolist()
+    )
 
 
 def test_a_mismatched_pool_has_the_wanted_share(digits):
@@ -84,14 +90,18 @@ def test_a_mismatched_pool_has_the_wanted_share(digits):
 
 def test_with_the_whole_pool_the_mismatch_is_none(cells, monkeypatch):
     """Then what matching assumes is what the table of shares has."""
-    monkeypatch.setattr(estimator_grid, "_pool", lambda study, spec, share: study.outputs(spec, spec.epochs, "test").logits)
+    monkeypatch.setattr(
+        estimator_grid, "_pool", lambda study, spec, share: study.outputs(spec, spec.epochs, "test").logits
+    )
     merit = estimator_grid.shares(cells, estimator_grid.choices(cells)).set_index(["cell", "method"])["share"]
     table = estimator_grid.mismatch(cells, (0.2,)).set_index(["assumed", "method"])
     for method in (estimator_grid.MATCHED, estimator_grid.MATCHED_STAND_IN):
         row = table.loc["classes", method]
         assert row[["median", "worst"]].tolist() == pytest.approx([merit["median", method], merit["worst", method]])
         assert row[["n_cells", "n_seeds"]].tolist() == [2, 2]
-    assert table.loc[("true", estimator_grid.MATCHED), "median"] < table.loc[("classes", estimator_grid.MATCHED), "median"], "a fifth is not the share of this pool"
+    assert (
+        table.loc[("true", estimator_grid.MATCHED), "median"] < table.loc[("classes", estimator_grid.MATCHED), "median"]
+    ), "a fifth is not the share of this pool"
 
 
 def test_knowing_the_share_helps_a_thinned_pool(cells):

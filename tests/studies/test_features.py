@@ -61,7 +61,9 @@ def test_logits_of_absent_samples_by_loops(digits):
         for logits, label, _ in zip(*absent_rows(digits, spec, epoch)):
             others = [float(logits[c]) for c in split.absent if c != label]
             rows.append((float(logits[label]), max(others), max(float(logits[c]) for c in split.seen)))
-        assert [found[name] for name in ("logit_true", "logit_other_absent", "logit_seen")] == pytest.approx(np.mean(rows, 0).tolist())
+        assert [found[name] for name in ("logit_true", "logit_other_absent", "logit_seen")] == pytest.approx(
+            np.mean(rows, 0).tolist()
+        )
 
 
 def test_updates_are_those_since_the_pre_trained_head(digits):
@@ -71,7 +73,10 @@ def test_updates_are_those_since_the_pre_trained_head(digits):
         moves = np.subtract(*(files.read_tensors(paths.run_head(spec.run_id, e))["weight"].numpy() for e in (epoch, 0)))
         matrix = np.array([[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in moves] for a in moves])
         pairs = {"ss": (split.seen, split.seen), "uu": (split.absent, split.absent), "su": (split.seen, split.absent)}
-        means = {name: np.mean([matrix[a, b] for a in first for b in second if a != b]) for name, (first, second) in pairs.items()}
+        means = {
+            name: np.mean([matrix[a, b] for a in first for b in second if a != b])
+            for name, (first, second) in pairs.items()
+        }
         found = values(table, spec, epoch)
         assert [found[f"update_{name}"] for name in means] == pytest.approx(list(means.values()))
         assert found["update_uu - update_su"] == pytest.approx(means["uu"] - means["su"])
@@ -79,14 +84,22 @@ def test_updates_are_those_since_the_pre_trained_head(digits):
 
 
 def test_every_seed_and_epoch_has_a_row_and_the_first_has_no_update(digits):
-    tables = {"update_|relation_": head.head_by_epoch(digits), "displacement|cosine|cka|motion": features.features_by_epoch(digits)}
+    tables = {
+        "update_|relation_": head.head_by_epoch(digits),
+        "displacement|cosine|cka|motion": features.features_by_epoch(digits),
+    }
     for against_start, table in tables.items():
-        assert list(table.columns) == ["seed", "epoch", "metric", "value"] and not table.duplicated(["seed", "epoch", "metric"]).any()
+        assert (
+            list(table.columns) == ["seed", "epoch", "metric", "value"]
+            and not table.duplicated(["seed", "epoch", "metric"]).any()
+        )
         assert table["value"].notna().all()
         names = {key: set(rows["metric"]) for key, rows in table.groupby(["seed", "epoch"])}
         assert set(names) == {(seed, epoch) for seed in (0, 1) for epoch in range(5)}
         later = {name for name in names[0, 1] if re.match(against_start, name)}
-        assert len(later) >= 6 and all(found == names[0, 1] - (later if epoch == 0 else set()) for (_, epoch), found in names.items())
+        assert len(later) >= 6 and all(
+            found == names[0, 1] - (later if epoch == 0 else set()) for (_, epoch), found in names.items()
+        )
 
 
 def test_differences_of_head_values_are_differences(digits):
@@ -108,7 +121,10 @@ def unit_means(outputs):
 def test_feature_values_are_those_of_the_pure_functions(digits):
     spec, epoch = digits.specs[0], 2
     split = digits.split(spec)
-    first, (train, test) = digits.outputs(spec, 0, "test"), (digits.outputs(spec, epoch, part) for part in ("train", "test"))
+    first, (train, test) = (
+        digits.outputs(spec, 0, "test"),
+        (digits.outputs(spec, epoch, part) for part in ("train", "test")),
+    )
     found = values(features.features_by_epoch(digits), spec, epoch)
     expected = feature_drift.displacement(first.features, test.features, test.labels, split)
     expected["cka"] = feature_space.linear_cka(first.features, test.features)
@@ -150,7 +166,9 @@ def test_the_space_is_measured_at_both_checkpoints(digits):
         for checkpoint, epoch in ((PRE_TRAINED, 0), (FINE_TUNED, spec.epochs)):
             train, test = (digits.outputs(spec, epoch, part) for part in ("train", "test"))
             found = table[spec.seed, checkpoint]
-            assert found["separability"] == feature_drift.separability(train.features, train.labels, test.features, test.labels, digits.split(spec))
+            assert found["separability"] == feature_drift.separability(
+                train.features, train.labels, test.features, test.labels, digits.split(spec)
+            )
             centred = test.features - test.features.mean(0)
             variances = torch.linalg.eigvalsh(centred.T @ centred)
             assert found["rank"] == int(torch.linalg.matrix_rank(centred))
@@ -159,11 +177,17 @@ def test_the_space_is_measured_at_both_checkpoints(digits):
 
 @pytest.fixture
 def pictures(digits, monkeypatch, tmp_path):
-    """Views kept elsewhere, and UMAP and t-SNE, which take long and have their own tests, replaced by something that shows its arguments."""
+    """Views kept elsewhere, and UMAP and t-SNE, which take long and have their own tests, replaced by something that
+    shows its arguments.
+    """
     monkeypatch.setattr(paths, "run_views", lambda run_id: tmp_path / f"{run_id}.safetensors")
     for place, name in enumerate(("joint_umap", "joint_tsne")):
         columns = slice(2 * place, 2 * place + 2)
-        monkeypatch.setattr(feature_space, name, lambda before, after, seed, columns=columns: (before[:, columns] + seed, after[:, columns] - seed))
+        monkeypatch.setattr(
+            feature_space,
+            name,
+            lambda before, after, seed, columns=columns: (before[:, columns] + seed, after[:, columns] - seed),
+        )
     return digits
 
 
@@ -199,16 +223,26 @@ def test_views_are_of_unit_features_before_and_after(pictures):
 
 def test_the_head_offset_is_what_the_head_alone_adds_to_the_gap(digits):
     """The other rows are the chosen gammas of the fine-tuned model, untouched."""
-    gammas = pd.DataFrame([(seed, checkpoint, method, gamma, 0.5) for seed in (0, 1) for checkpoint, method, gamma in
-                           ((PRE_TRAINED, "alg", 7.0 + seed), (FINE_TUNED, "alg", 1.0 + seed), (FINE_TUNED, "pcv", 3.0 + seed))],
-                          columns=["seed", "checkpoint", "method", "gamma", "acc_yy"])
+    gammas = pd.DataFrame(
+        [
+            (seed, checkpoint, method, gamma, 0.5)
+            for seed in (0, 1)
+            for checkpoint, method, gamma in (
+                (PRE_TRAINED, "alg", 7.0 + seed),
+                (FINE_TUNED, "alg", 1.0 + seed),
+                (FINE_TUNED, "pcv", 3.0 + seed),
+            )
+        ],
+        columns=["seed", "checkpoint", "method", "gamma", "acc_yy"],
+    )
     table = head.offsets(digits, gammas)
     assert list(table.columns) == ["seed", "quantity", "value"] and len(table) == 2 * 3
     found = table.set_index(["seed", "quantity"])["value"]
     for spec in digits.specs:
         split, (logits, _, features) = digits.split(spec), absent_rows(digits, spec, spec.epochs)
         start = files.read_tensors(paths.run_head(spec.run_id, 0))
-        change = logits - (features @ start["weight"].T + start["bias"])  # the logits as stored, less those of the old head on the new features
+        # the logits as stored, less those of the old head on the new features
+        change = logits - (features @ start["weight"].T + start["bias"])
         offset = np.mean([float(row[list(split.seen)].mean() - row[list(split.absent)].mean()) for row in change])
         assert found[spec.seed, "head offset"] == pytest.approx(offset)
         assert (found[spec.seed, "alg"], found[spec.seed, "pcv"]) == (1.0 + spec.seed, 3.0 + spec.seed)

@@ -110,7 +110,9 @@ def test_the_kernel_is_that_of_single_sample_gradients(digits, spec, network):
         return functional_call(network.blocks, parts, (image[None],)).mean((0, 2, 3)) @ probe
 
     def of(images, probe):
-        return torch.cat([part.flatten(1) for part in vmap(grad(along), (None, 0, None))(theta, images, probe).values()], 1)
+        return torch.cat(
+            [part.flatten(1) for part in vmap(grad(along), (None, 0, None))(theta, images, probe).values()], 1
+        )
 
     targets = pictures(digits, digits.outputs(spec, 0, "test").index[found.rows])
     ours = torch.stack([of(targets, probe) for probe in probes])
@@ -136,11 +138,14 @@ def test_the_explanation_is_made_once(digits, spec, monkeypatch):
 
 
 def test_the_explanation_sees_no_training_image_of_an_absent_class(digits, spec, monkeypatch, tmp_path):
-    """Neither the images nor what is stored of them; with the fine-tuning data replaced instead, the answer is another."""
+    """Neither the images nor what is stored of them; with the fine-tuning data replaced instead, the answer is
+    another.
+    """
     monkeypatch.setattr(first_step, "TARGETS", 3)
     monkeypatch.setattr(first_step, "PROBES", 2)
     real, every, labels = type(digits).outputs, type(digits).fine_tuning_outputs, digits.manifest.labels
-    monkeypatch.setattr(type(digits), "fine_tuning_outputs", lambda *args: every(*args).where(slice(None, None, 8)))  # an eighth is enough
+    # an eighth is enough
+    monkeypatch.setattr(type(digits), "fine_tuning_outputs", lambda *args: every(*args).where(slice(None, None, 8)))
     train = torch.tensor(digits.manifest.body["split"].eq("train").to_numpy())
     images, seen = load_images(digits.manifest), digits.split(spec).is_seen(labels)
 
@@ -158,7 +163,9 @@ def test_the_explanation_sees_no_training_image_of_an_absent_class(digits, spec,
         monkeypatch.setattr(paths, "run_explanation", lambda *_: tmp_path / name)
         return vars(first_step.explain(digits, spec))
 
-    clean, absent, tuned = (explained(name, rows & train) for name, rows in (("clean", seen & ~seen), ("absent", ~seen), ("tuned", seen)))
+    clean, absent, tuned = (
+        explained(name, rows & train) for name, rows in (("clean", seen & ~seen), ("absent", ~seen), ("tuned", seen))
+    )
     assert all(torch.equal(clean[name], absent[name]) for name in clean)
     assert not torch.allclose(clean["pulls"], tuned["pulls"]) and not torch.allclose(clean["kernel"], tuned["kernel"])
 
@@ -173,12 +180,18 @@ def test_the_prediction_of_one_step_is_good(digits, network):
     index, labels = tuning(digits, spec)
     test = digits.outputs(spec, 0, "test")
     absent = pictures(digits, test.index[[int(y) in digits.split(spec).absent for y in test.labels]])
-    direct = gradients.step_check(network, absent, gradients.backbone_step(network, pictures(digits, index), labels), [spec.lr])
-    assert table[["cosine", "relative_error"]].iloc[0].to_list() == pytest.approx(direct[["cosine", "relative_error"]].iloc[0].to_list())
+    direct = gradients.step_check(
+        network, absent, gradients.backbone_step(network, pictures(digits, index), labels), [spec.lr]
+    )
+    assert table[["cosine", "relative_error"]].iloc[0].to_list() == pytest.approx(
+        direct[["cosine", "relative_error"]].iloc[0].to_list()
+    )
 
 
 def test_the_error_of_one_step_falls_linearly_for_a_smooth_network(digits, spec, network):
-    """A quarter of the step, a quarter of the relative error: exact in the limit, and then off by the order of the step."""
+    """A quarter of the step, a quarter of the relative error: exact in the limit, and then off by the order of the
+    step.
+    """
     for place, module in enumerate(network.blocks):
         if isinstance(module, torch.nn.ReLU):
             network.blocks[place] = torch.nn.Softplus().eval()
@@ -194,12 +207,18 @@ def test_influences_hold_every_target_with_every_seen_class(digits, spec, networ
     found, (index, labels), names = first_step.explain(digits, spec), tuning(digits, spec), digits.manifest.class_names
     table = first_step.influences(digits, spec)
     targets = digits.outputs(spec, 0, "test").index[found.rows]
-    assert len(table) == len(targets) * 5 and not table.duplicated(["target", "seen"]).any() and (table["seed"] == spec.seed).all()
+    assert (
+        len(table) == len(targets) * 5
+        and not table.duplicated(["target", "seen"]).any()
+        and (table["seed"] == spec.seed).all()
+    )
     assert set(table["seen"]) == {names[c] for c in digits.split(spec).seen}
     assert table["absent"].tolist() == [names[digits.manifest.labels[i]] for i in table["target"]]
     features, _ = features_and_logits(network, pictures(digits, index))
     at_targets = features_and_logits(network, pictures(digits, targets))[0].detach()
-    slopes = torch.autograd.grad(cross_entropy(network.head(leaf := features.detach().requires_grad_()), labels, reduction="sum"), leaf)[0]
+    slopes = torch.autograd.grad(
+        cross_entropy(network.head(leaf := features.detach().requires_grad_()), labels, reduction="sum"), leaf
+    )[0]
     unit = (features / features.norm(dim=1, keepdim=True)).detach()
     for t in (0, 5, 23):
         rows = table[table["target"] == int(targets[t])].set_index("seen")
@@ -207,8 +226,12 @@ def test_influences_hold_every_target_with_every_seen_class(digits, spec, networ
             row = rows.loc[names[c]]
             assert row["pull"] == pytest.approx(float(found.pulls[k, t].norm()))
             assert (row["kernel"], row["kernel_error"]) == (float(found.kernel[t, k]), float(found.kernel_error[t, k]))
-            assert row["feature_cosine"] == pytest.approx(float(cosine_similarity(at_targets[t], unit[labels == c].mean(0), dim=0)), abs=1e-10)
-            assert row["direction"] == pytest.approx(float(cosine_similarity(found.pulls[k, t], -slopes[labels == c].mean(0), dim=0)), abs=1e-10)
+            assert row["feature_cosine"] == pytest.approx(
+                float(cosine_similarity(at_targets[t], unit[labels == c].mean(0), dim=0)), abs=1e-10
+            )
+            assert row["direction"] == pytest.approx(
+                float(cosine_similarity(found.pulls[k, t], -slopes[labels == c].mean(0), dim=0)), abs=1e-10
+            )
 
 
 def margin(features, label, means):
@@ -232,12 +255,16 @@ def test_the_columns_of_one_target_by_hand(digits, spec, network, printed, monke
     for score, name in (("kernel", "kernel"), ("feature_cosine", "cosine")):
         assert row[f"share_{name}"] == pytest.approx(own.nlargest(2, score)["pull"].sum() / own["pull"].sum())
         usual = influences.groupby("seen")[["pull", score]].mean().loc[own["seen"]].to_numpy()
-        assert row[f"rank_{name}"] == pytest.approx(stats.spearmanr(own["pull"] / usual[:, 0], own[score] - usual[:, 1]).statistic)
+        assert row[f"rank_{name}"] == pytest.approx(
+            stats.spearmanr(own["pull"] / usual[:, 0], own[score] - usual[:, 1]).statistic
+        )
     assert row["share_chance"] == pytest.approx(2 / 5)
     assert row["nearest_seen"] == pytest.approx(own["feature_cosine"].max())
     means, at_end = (means_of(digits.outputs(spec, epoch, "train")) for epoch in (0, spec.epochs))
     before, eta = margin(start.features[j], label, means), 1e-7
-    assert row["margin_change"] == pytest.approx((margin(start.features[j] + eta * step, label, means) - before) / eta, rel=1e-4)
+    assert row["margin_change"] == pytest.approx(
+        (margin(start.features[j] + eta * step, label, means) - before) / eta, rel=1e-4
+    )
     assert row["margin_gain"] == pytest.approx(margin(end.features[j], label, at_end) - before)
     assert row["lasting"] == pytest.approx(float(cosine_similarity(step, end.features[j] - start.features[j], dim=0)))
     others = [float(cosine_similarity(step, other, dim=0)) for t, other in enumerate(found.step) if t != j]
@@ -247,8 +274,12 @@ def test_the_columns_of_one_target_by_hand(digits, spec, network, printed, monke
     weight, bias = torch.autograd.grad(cross_entropy(network(pictures(digits, index)), labels), head)
     change = -(weight @ start.features[j] + bias)
     split = digits.split(spec)
-    assert row["head_offset"] == pytest.approx(float(change[list(split.absent)].mean() - change[list(split.seen)].mean()))
-    assert row["along_shift"] == pytest.approx(float(cosine_similarity(step, first_step.domain_shift(digits, spec), dim=0)))
+    assert row["head_offset"] == pytest.approx(
+        float(change[list(split.absent)].mean() - change[list(split.seen)].mean())
+    )
+    assert row["along_shift"] == pytest.approx(
+        float(cosine_similarity(step, first_step.domain_shift(digits, spec), dim=0))
+    )
 
 
 def test_concentration_is_asked_of_as_many_classes_as_there_are(digits, spec, printed, monkeypatch):
@@ -264,11 +295,15 @@ def test_target_means_are_means_with_intervals(digits, spec, printed):
     assert table["mean"].to_list() == pytest.approx(targets[table.index].mean().to_list())
     assert (table["low"] <= table["mean"]).all() and (table["mean"] <= table["high"]).all()
     assert (table["n_samples"] == first_step.TARGETS).all() and (table["n_seeds"] == 1).all()
-    assert table.loc["lasting", "high"] - table.loc["lasting", "low"] == pytest.approx(2 * 1.96 * targets["lasting"].std() / 24**0.5, rel=0.25)
+    assert table.loc["lasting", "high"] - table.loc["lasting", "low"] == pytest.approx(
+        2 * 1.96 * targets["lasting"].std() / 24**0.5, rel=0.25
+    )
     cosines = cosine_similarity(found.step[:, None], found.step, dim=2).numpy()
     left_out = [np.delete(np.delete(cosines, i, 0), i, 1)[~np.eye(23, dtype=bool)].mean() for i in range(24)]
     half = 1.96 * (23 / 24 * np.sum((left_out - np.mean(left_out)) ** 2)) ** 0.5  # the jackknife of a mean over pairs
-    assert table.loc["common", ["low", "high"]].to_list() == pytest.approx([targets["common"].mean() - half, targets["common"].mean() + half])
+    assert table.loc["common", ["low", "high"]].to_list() == pytest.approx(
+        [targets["common"].mean() - half, targets["common"].mean() + half]
+    )
 
 
 def test_a_benchmark_without_source_images_has_no_domain_shift(digits, spec, monkeypatch):
@@ -296,7 +331,11 @@ def test_the_most_influential_classes_are_those_of_the_largest_pulls(digits, spe
     rows = [int(test.index[target])]
     train = digits.outputs(spec, 0, "train")
     for c in (first, second):
-        cosines = {int(i): float(f @ test.features[target] / f.norm()) for i, f, y in zip(train.index, train.features, train.labels) if y == c}
+        cosines = {
+            int(i): float(f @ test.features[target] / f.norm())
+            for i, f, y in zip(train.index, train.features, train.labels)
+            if y == c
+        }
         rows.append(max(cosines, key=cosines.get))
     assert torch.equal(shown, load_images(digits.manifest)[rows])
 
@@ -310,7 +349,14 @@ def test_the_plane_keeps_what_two_dimensions_can(digits, spec):
     start, end = (digits.outputs(spec, epoch, "test").features[found.rows[target]] for epoch in (0, spec.epochs))
     direction = found.step[target] / found.step[target].norm()
     train = digits.outputs(spec, 0, "train")
-    points = torch.stack([start, start + (end - start).norm() * direction, end, *(train.features[train.labels == c].mean(0) for c in strongest)])
+    points = torch.stack(
+        [
+            start,
+            start + (end - start).norm() * direction,
+            end,
+            *(train.features[train.labels == c].mean(0) for c in strongest),
+        ]
+    )
     flat, drawn = PCA(2).fit_transform(points.numpy()), table[["x", "y"]].to_numpy()
     assert np.allclose(drawn, np.sign((flat * drawn).sum(0)) * flat, atol=1e-10)
     pd.testing.assert_frame_equal(table, first_step.plane(digits, spec, target))

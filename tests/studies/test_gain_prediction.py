@@ -59,13 +59,20 @@ def seen_means(study, spec):
 def test_cheap_predictors_by_hand(digits, spec):
     table, rows, means = gain_prediction.by_class(digits, spec), head_rows(spec), seen_means(digits, spec)
     split, pool = digits.split(spec), digits.outputs(spec, 0, "test")
-    assert table["absent"].tolist() == [digits.manifest.class_names[c] for c in split.absent] and (table["seed"] == spec.seed).all()
-    assert sorted(table.columns) == sorted(["seed", "absent", *gain_prediction.PREDICTORS, *gain_prediction.OUTCOMES, "n"])
+    assert (
+        table["absent"].tolist() == [digits.manifest.class_names[c] for c in split.absent]
+        and (table["seed"] == spec.seed).all()
+    )
+    assert sorted(table.columns) == sorted(
+        ["seed", "absent", *gain_prediction.PREDICTORS, *gain_prediction.OUTCOMES, "n"]
+    )
     shift_seen = torch.stack([mean / mean.norm() - rows[c] / rows[c].norm() for c, mean in means.items()]).mean(0)
     for row, c in zip(table.itertuples(), split.absent):
         best = best_images(digits, spec, c)
         assert row.head_cosine == pytest.approx(max(cosine(rows[c], rows[s]) for s in split.seen))
-        assert row.feature_cosine == pytest.approx(np.mean([max(cosine(pool.features[i], mean) for mean in means.values()) for i in best]))
+        assert row.feature_cosine == pytest.approx(
+            np.mean([max(cosine(pool.features[i], mean) for mean in means.values()) for i in best])
+        )
         odds = [pool.logits[i].exp() for i in best]
         assert row.confidence == pytest.approx(np.mean([float(e[c] / e[list(split.absent)].sum()) for e in odds]))
         own = normalize(pool.features[best], dim=1).mean(0)
@@ -86,7 +93,9 @@ def test_first_order_is_what_a_small_step_does_to_the_margin(digits, spec, netwo
             found.append(cosines.pop(c) - max(cosines.values()))
         return np.mean(found)
 
-    best = {c: pictures(digits, digits.outputs(spec, 0, "test").index[best_images(digits, spec, c)]) for c in split.absent}
+    best = {
+        c: pictures(digits, digits.outputs(spec, 0, "test").index[best_images(digits, spec, c)]) for c in split.absent
+    }
     with torch.no_grad():
         before = {c: mean_margin(c, images) for c, images in best.items()}
         for value, slope in zip(theta, slopes):
@@ -99,18 +108,28 @@ def test_the_kernel_is_that_of_single_sample_gradients(digits, spec, network):
     """With the same probes and the first few images of every seen class."""
     table, split, train = gain_prediction.by_class(digits, spec), digits.split(spec), digits.outputs(spec, 0, "train")
     theta = [value for name, value in network.named_parameters() if not name.startswith("head.")]
-    probes = torch.randn(gain_prediction.PROBES, 64, generator=generator_for("probes", spec.run_id), dtype=torch.float64)
+    probes = torch.randn(
+        gain_prediction.PROBES, 64, generator=generator_for("probes", spec.run_id), dtype=torch.float64
+    )
 
     def slopes(index):
         features = features_and_logits(network, pictures(digits, index[None]))[0][0]
         parts = [torch.autograd.grad(features @ probe, theta, retain_graph=True) for probe in probes]
         return torch.stack([torch.cat([part.flatten() for part in each]) for each in parts])
 
-    examples = {c: torch.stack([slopes(i) for i in train.index[train.labels == c][: gain_prediction.EXAMPLES]]) for c in split.seen}
+    examples = {
+        c: torch.stack([slopes(i) for i in train.index[train.labels == c][: gain_prediction.EXAMPLES]])
+        for c in split.seen
+    }
     for row, c in zip(table.itertuples(), split.absent):
         own = slopes(digits.outputs(spec, 0, "test").index[best_images(digits, spec, c)[0]])
-        values = [float((own * theirs.mean(0)).sum(1).mean() / (own.square().sum(1).mean() * theirs.square().sum(2).mean()).sqrt())
-                  for theirs in examples.values()]
+        values = [
+            float(
+                (own * theirs.mean(0)).sum(1).mean()
+                / (own.square().sum(1).mean() * theirs.square().sum(2).mean()).sqrt()
+            )
+            for theirs in examples.values()
+        ]
         assert row.kernel == pytest.approx(max(values))
 
 
@@ -124,7 +143,13 @@ def test_outcomes_by_loops(digits, spec):
         by_class = []
         for c in digits.split(spec).absent:
             mine = [row for row, y in zip(cosines, test.labels.tolist()) if y == c]
-            by_class.append((np.mean([row.argmax() == c for row in mine]), np.mean([row[c] - np.delete(row, c).max() for row in mine]), len(mine)))
+            by_class.append(
+                (
+                    np.mean([row.argmax() == c for row in mine]),
+                    np.mean([row[c] - np.delete(row, c).max() for row in mine]),
+                    len(mine),
+                )
+            )
         found.append(np.array(by_class))
     assert np.allclose(table[["ncm_gain", "margin_gain"]], found[1][:, :2] - found[0][:, :2], atol=1e-12)
     assert table["start"].to_list() == pytest.approx(found[0][:, 0].tolist())
@@ -132,7 +157,9 @@ def test_outcomes_by_loops(digits, spec):
 
 
 def test_predictors_see_no_absent_label_and_no_absent_training_image(digits, spec, monkeypatch, tmp_path):
-    """Test labels permuted, stored outputs and images of absent training samples spoilt: predictions stay, outcomes change."""
+    """Test labels permuted, stored outputs and images of absent training samples spoilt: predictions stay, outcomes
+    change.
+    """
     clean, real = gain_prediction.by_class(digits, spec), type(digits).outputs
     images, labels = load_images(digits.manifest), digits.manifest.labels
     absent = ~digits.split(spec).is_seen(labels)
@@ -143,7 +170,9 @@ def test_predictors_see_no_absent_label_and_no_absent_training_image(digits, spe
             order = torch.randperm(len(found.labels), generator=torch.Generator().manual_seed(epoch))
             return replace(found, labels=found.labels[order])
         rows = absent[found.index]
-        found.features[rows] = torch.randn(int(rows.sum()), 64, generator=torch.Generator().manual_seed(epoch), dtype=torch.float64)
+        found.features[rows] = torch.randn(
+            int(rows.sum()), 64, generator=torch.Generator().manual_seed(epoch), dtype=torch.float64
+        )
         found.logits[rows] = torch.nan
         return found
 
@@ -169,7 +198,11 @@ def test_absent_classes_without_test_samples_are_left_out(digits, spec, monkeypa
 
     def relabelled(self, spec, epoch, part):
         found = real(self, spec, epoch, part)
-        return replace(found, labels=torch.where(found.labels == gone, digits.split(spec).seen[0], found.labels)) if part == "test" else found
+        return (
+            replace(found, labels=torch.where(found.labels == gone, digits.split(spec).seen[0], found.labels))
+            if part == "test"
+            else found
+        )
 
     monkeypatch.setattr(type(digits), "outputs", relabelled)
     table = gain_prediction.by_class(digits, spec)
@@ -201,14 +234,18 @@ def test_dissimilar_classes_lie_at_one_end_and_leave_the_absent_ones_alone(digit
     assert set(places) in ends
     every_choice = [nearest_seen(digits.specs[0], seen) for seen in combinations(range(10), 5)]
     assert nearest_seen(digits.specs[0], places) < np.median(every_choice)
-    assert gain_prediction.dissimilar_seen(replace(digits, specs=digits.specs[::-1])) == chosen, "all seeds start from one network"
+    assert gain_prediction.dissimilar_seen(replace(digits, specs=digits.specs[::-1])) == chosen, (
+        "all seeds start from one network"
+    )
 
 
 def test_the_main_direction_is_that_of_the_spread_of_head_rows(digits, monkeypatch):
     """Not of their mean, which all of them share; and the scale of a row does not matter."""
     weight = torch.randn(10, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 3
     weight[[1, 4, 6]] += 2 * torch.linspace(-1, 1, 64)
-    monkeypatch.setattr(type(digits), "head", lambda self, spec, epoch: (weight * torch.arange(1, 11)[:, None], torch.zeros(10)))
+    monkeypatch.setattr(
+        type(digits), "head", lambda self, spec, epoch: (weight * torch.arange(1, 11)[:, None], torch.zeros(10))
+    )
     along = PCA(1).fit_transform(normalize(weight, dim=1).numpy())[:, 0]
     chosen = {int(name) for name in gain_prediction.dissimilar_seen(digits)}
     assert chosen in [set(np.argsort(sign * along)[:5].tolist()) for sign in (1, -1)]
@@ -218,7 +255,9 @@ def test_the_designed_study_is_the_same_recipe_on_other_classes(digits):
     other, spec = gain_prediction.dissimilar_runs(digits), digits.specs[0]
     assert execute.state(other.specs[0].run_id) == "done"
     assert other.specs == (replace(spec, seen=gain_prediction.dissimilar_seen(digits), record_every=spec.epochs),)
-    assert {digits.manifest.class_names[c] for c in other.split(other.specs[0]).seen} == set(gain_prediction.dissimilar_seen(digits))
+    assert {digits.manifest.class_names[c] for c in other.split(other.specs[0]).seen} == set(
+        gain_prediction.dissimilar_seen(digits)
+    )
     assert (other.manifest, other.device) == (digits.manifest, digits.device)
     trained = set(other.fine_tuning_outputs(other.specs[0], 0).labels.tolist())
     assert trained == set(other.split(other.specs[0]).seen)
@@ -228,12 +267,17 @@ def test_the_comparison_of_splits_holds_both_studies_numbers(digits):
     other = gain_prediction.dissimilar_runs(digits)
     table = gain_prediction.compare_splits(digits, other)
     assert table.groupby("seen", sort=False)["metric"].apply(list).to_dict() == {
-        seen: ["head_cosine", "acc_uy", "acc_uu", "ncm_acc_uy", "ausuc"] for seen in ("random", "dissimilar")}
+        seen: ["head_cosine", "acc_uy", "acc_uu", "ncm_acc_uy", "ausuc"] for seen in ("random", "dissimilar")
+    }
     for seen, one, spec in (("random", digits, digits.specs[0]), ("dissimilar", other, other.specs[0])):
         rows = table[table["seen"] == seen].set_index("metric")
         assert rows.loc["head_cosine", "before"] == pytest.approx(nearest_seen(spec, one.split(spec).seen))
         assert math.isnan(rows.loc["head_cosine", "after"])
-        ends = accuracy.checkpoints_only(one, accuracy.metrics_by_epoch(one)).query(f"seed == {spec.seed}").set_index(["metric", "checkpoint"])["value"]
+        ends = (
+            accuracy.checkpoints_only(one, accuracy.metrics_by_epoch(one))
+            .query(f"seed == {spec.seed}")
+            .set_index(["metric", "checkpoint"])["value"]
+        )
         for metric in rows.index[1:]:
             before, after = ends[metric, run_set.PRE_TRAINED], ends[metric, run_set.FINE_TUNED]
             assert rows.loc[metric, ["before", "after", "change"]].tolist() == [before, after, after - before]
@@ -244,14 +288,20 @@ def classes():
     """Tables as `by_class` makes them, of 12 and 9 classes."""
     random = np.random.default_rng(0)
     columns = [*gain_prediction.PREDICTORS, *gain_prediction.OUTCOMES]
-    return [pd.DataFrame(random.normal(size=(n, len(columns))), columns=columns).assign(seed=seed, absent=[f"c{i}" for i in range(n)], n=5)
-            for seed, n in ((0, 12), (1, 9))]
+    return [
+        pd.DataFrame(random.normal(size=(n, len(columns))), columns=columns).assign(
+            seed=seed, absent=[f"c{i}" for i in range(n)], n=5
+        )
+        for seed, n in ((0, 12), (1, 9))
+    ]
 
 
 def test_correlations_are_means_over_seeds(classes):
     classes[1]["confidence"] = -classes[1]["ncm_gain"].rank()
     table = gain_prediction.correlations(classes, "digits")
-    assert list(zip(table["predictor"], table["outcome"])) == [(p, o) for p in gain_prediction.PREDICTORS for o in gain_prediction.OUTCOMES]
+    assert list(zip(table["predictor"], table["outcome"])) == [
+        (p, o) for p in gain_prediction.PREDICTORS for o in gain_prediction.OUTCOMES
+    ]
     for row in table.itertuples():
         expected = np.mean([stats.spearmanr(part[row.predictor], part[row.outcome]).statistic for part in classes])
         assert row.mean == pytest.approx(expected) and -1 - 1e-12 <= row.low < row.mean < row.high <= 1 + 1e-12
@@ -281,7 +331,8 @@ def generator(seed=0):
 
 
 values = st.lists(st.tuples(st.integers(-4, 4), st.integers(-4, 4)), min_size=3, max_size=12).filter(
-    lambda pairs: all(len(set(side)) > 1 for side in zip(*pairs)))
+    lambda pairs: all(len(set(side)) > 1 for side in zip(*pairs))
+)
 
 
 @settings(deadline=None, max_examples=40)
@@ -293,7 +344,9 @@ def test_the_mean_is_that_of_scipy_whatever_the_ties_and_the_gaps(groups, gaps):
     mean, low, high = spearman_over_groups(predicted, observed, generator(), resamples=50)
     assert mean == pytest.approx(np.mean([stats.spearmanr(*pair).statistic for pair in columns]))
     assert low <= high
-    complete = spearman_over_groups([pair[0] for pair in columns], [pair[1] for pair in columns], generator(), resamples=50)
+    complete = spearman_over_groups(
+        [pair[0] for pair in columns], [pair[1] for pair in columns], generator(), resamples=50
+    )
     assert (mean, low, high) == complete
 
 
@@ -324,25 +377,39 @@ def test_the_interval_of_one_large_group_has_the_known_length(random):
 def test_groups_that_disagree_widen_the_interval(random):
     up = correlated(200, 0.99, random)
     alike, torn = (spearman_over_groups([up[0]] * 4, [up[1], sign * up[1]] * 2, random) for sign in (1, -1))
-    assert alike[2] - alike[1] < 0.1 and torn[0] == pytest.approx(0) and (torn[1], torn[2]) == pytest.approx((-1, 1), abs=0.1)
+    assert (
+        alike[2] - alike[1] < 0.1
+        and torn[0] == pytest.approx(0)
+        and (torn[1], torn[2]) == pytest.approx((-1, 1), abs=0.1)
+    )
 
 
 def test_without_an_order_there_is_no_correlation():
-    """A group that is constant, or too small once its gaps are left out, leaves no number at all, whatever the other groups say."""
+    """A group that is constant, or too small once its gaps are left out, leaves no number at all, whatever the other
+    groups say.
+    """
     fine, constant, gaps = torch.arange(5.0), torch.ones(5), torch.tensor([1.0, torch.nan, torch.nan, 2.0, torch.nan])
     for other in (constant, gaps):
-        for predicted, observed in (([other], [fine]), ([fine], [other]), ([fine, fine], [fine, other]), ([other, fine], [fine, fine])):
+        for predicted, observed in (
+            ([other], [fine]),
+            ([fine], [other]),
+            ([fine, fine], [fine, other]),
+            ([other, fine], [fine, fine]),
+        ):
             assert all(map(math.isnan, spearman_over_groups(predicted, observed, generator())))
     assert all(map(math.isnan, spearman_over_groups([fine[:2]], [fine[:2]], generator())))
 
 
-@pytest.mark.parametrize("predicted, observed", [
-    ([], []),
-    ([torch.zeros(4)], []),
-    ([torch.zeros(4), torch.zeros(4)], [torch.zeros(4)]),
-    ([torch.zeros(4)], [torch.zeros(5)]),
-    ([torch.zeros(4, 1)], [torch.zeros(4, 1)]),
-])
+@pytest.mark.parametrize(
+    "predicted, observed",
+    [
+        ([], []),
+        ([torch.zeros(4)], []),
+        ([torch.zeros(4), torch.zeros(4)], [torch.zeros(4)]),
+        ([torch.zeros(4)], [torch.zeros(5)]),
+        ([torch.zeros(4, 1)], [torch.zeros(4, 1)]),
+    ],
+)
 def test_groups_that_do_not_fit_are_refused(predicted, observed):
     with pytest.raises(UserError, match="do not fit together"):
         spearman_over_groups(predicted, observed, generator())

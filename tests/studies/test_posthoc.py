@@ -21,16 +21,22 @@ def test_every_treatment_is_measured_once_per_seed(digits):
     for key in ("acc_sy", "acc_uy", "acc_yy"):
         assert wide[key].reindex(calibrated.index).to_list() == pytest.approx(calibrated[key].to_list())
     shifted = wide.loc[(0, slice(None)), :].xs(0, level="seed").loc[list(ESTIMATORS)]
-    assert shifted["ausuc"].to_list() == pytest.approx([shifted["ausuc"].iloc[0]] * len(shifted)), "no shift moves the curve"
+    assert shifted["ausuc"].to_list() == pytest.approx([shifted["ausuc"].iloc[0]] * len(shifted)), (
+        "no shift moves the curve"
+    )
     assert wide.xs("ncm", level="method")[["ece_y", "ece_s", "ece_u"]].isna().all(axis=None)
 
 
 def test_the_interpolated_network_is_halfway(digits):
-    """Its head is the mean of the two heads, and its outputs are those of a network built here from the mean weights."""
+    """Its head is the mean of the two heads, and its outputs are those of a network built here from the mean
+    weights.
+    """
     spec = digits.specs[0]
     before, after = execute.load_before_after(spec, "cpu")
     start, end = before.state_dict(), after.state_dict()
-    after.load_state_dict({name: (start[name] + end[name]) / 2 if end[name].is_floating_point() else end[name] for name in end})
+    after.load_state_dict(
+        {name: (start[name] + end[name]) / 2 if end[name].is_floating_point() else end[name] for name in end}
+    )
     stored, test = posthoc.interpolated_outputs(digits, spec), digits.outputs(spec, 0, "test")
     assert torch.equal(stored.index, test.index) and torch.equal(stored.labels, test.labels)
     with torch.inference_mode():
@@ -47,7 +53,9 @@ def test_load_before_after_are_the_two_ends_of_the_run(digits):
         assert not model.training
         stored = digits.outputs(spec, epoch, "test").where(torch.arange(20))
         again = extract(model, load_images(digits.manifest), digits.manifest.labels, stored.index, normalize)
-        assert torch.allclose(again.features, stored.features, atol=1e-12) and torch.allclose(again.logits, stored.logits, atol=1e-12)
+        assert torch.allclose(again.features, stored.features, atol=1e-12) and torch.allclose(
+            again.logits, stored.logits, atol=1e-12
+        )
 
 
 def test_costs_count_the_training_of_cross_validation(digits):

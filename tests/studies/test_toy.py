@@ -26,7 +26,9 @@ def result():
 @pytest.fixture(scope="module")
 def table():
     names = ("as designed", "absent classes go the other way")
-    return measures.toy_grid({name: measures.VARIANTS[name] for name in names}, directions=(0, 90, 180, 270), seeds=(0, 1))
+    return measures.toy_grid(
+        {name: measures.VARIANTS[name] for name in names}, directions=(0, 90, 180, 270), seeds=(0, 1)
+    )
 
 
 @pytest.fixture
@@ -45,7 +47,9 @@ def test_source_classes_stand_on_the_circle():
     points = network.make_data(network.ToyConfig(source=source)).source
     for c, angle in enumerate((0, 90, 200)):
         own = points.x[points.labels == c]
-        assert own.mean(0).tolist() == pytest.approx([3 * math.cos(math.radians(angle)), 3 * math.sin(math.radians(angle))], abs=0.03)
+        assert own.mean(0).tolist() == pytest.approx(
+            [3 * math.cos(math.radians(angle)), 3 * math.sin(math.radians(angle))], abs=0.03
+        )
         assert own.std(0).tolist() == pytest.approx([0.3, 0.3], abs=0.02)
 
 
@@ -94,7 +98,9 @@ def test_a_configuration_gives_the_same_network_and_leaves_the_rest_alone(result
         assert torch.equal(kept, first) and torch.equal(kept, second)
     assert all(torch.equal(a, b) for a, b in zip(result.after.parameters(), again.after.parameters()))
     assert not torch.equal(again.data.test.x, other.data.test.x)
-    assert not torch.equal(next(network.ToyNet(QUICK).parameters()), next(network.ToyNet(replace(QUICK, seed=1)).parameters()))
+    assert not torch.equal(
+        next(network.ToyNet(QUICK).parameters()), next(network.ToyNet(replace(QUICK, seed=1)).parameters())
+    )
     assert next(result.after.parameters()).dtype == torch.float64
 
 
@@ -122,7 +128,9 @@ def test_metrics_are_those_of_the_right_model_and_points(result):
         means = torch.stack([unit[result.data.train.labels == c].mean(0) for c in range(4)])
         nearest = (features @ (means / means.norm(dim=1, keepdim=True)).T).argmax(1)
         absent = ~split.is_seen(labels)
-        assert value(metrics, checkpoint, "ncm_acc_uy") == pytest.approx((nearest == labels)[absent].double().mean().item())
+        assert value(metrics, checkpoint, "ncm_acc_uy") == pytest.approx(
+            (nearest == labels)[absent].double().mean().item()
+        )
         for method in (*offered(frozenset({PRETRAINED})), "star"):
             shifted = logits.clone()
             shifted[:, [1, 3]] += value(metrics, checkpoint, f"gamma_{method}")
@@ -134,13 +142,21 @@ def test_metrics_are_those_of_the_right_model_and_points(result):
 @torch.no_grad()
 def test_metrics_that_compare_the_checkpoints(result):
     metrics, split = measures.toy_metrics(result), result.config.split
-    after, before = (metrics[metrics["checkpoint"] == name].set_index("metric")["value"] for name in (run_set.FINE_TUNED, run_set.PRE_TRAINED))
+    after, before = (
+        metrics[metrics["checkpoint"] == name].set_index("metric")["value"]
+        for name in (run_set.FINE_TUNED, run_set.PRE_TRAINED)
+    )
     start, end = (model(result.data.test.x)[0] for model in (result.before, result.after))
     absent = ~split.is_seen(result.data.test.labels)
-    assert after["gamma_alg_change"] == pytest.approx(after["gamma_alg"] - before["gamma_alg"]) and before["gamma_alg_change"] == 0
+    assert (
+        after["gamma_alg_change"] == pytest.approx(after["gamma_alg"] - before["gamma_alg"])
+        and before["gamma_alg_change"] == 0
+    )
     assert after["ncm_change"] == after["ncm_acc_uy"] - before["ncm_acc_uy"]
     assert after["displacement_u"] == pytest.approx((end - start)[absent].norm(dim=1).mean().item())
-    assert after["cosine_nearest"] == pytest.approx(measures.nearest_cosines(start, end, result.data.test.labels, split).mean().item())
+    assert after["cosine_nearest"] == pytest.approx(
+        measures.nearest_cosines(start, end, result.data.test.labels, split).mean().item()
+    )
     assert after["gamma_alg"] != before["gamma_alg"] and "displacement_u" not in before
 
 
@@ -148,7 +164,11 @@ def test_estimates_of_gamma_do_not_see_test_or_absent_points(result):
     data = result.data
     labels = data.test.labels[torch.randperm(len(data.test.labels), generator=torch.Generator().manual_seed(0))]
     absent = (~result.config.split.is_seen(data.train.labels))[:, None]
-    spoiled = replace(data, test=network.Points(data.test.x + 1, labels), train=network.Points(data.train.x + 9 * absent, data.train.labels))
+    spoiled = replace(
+        data,
+        test=network.Points(data.test.x + 1, labels),
+        train=network.Points(data.train.x + 9 * absent, data.train.labels),
+    )
     honest, other = measures.toy_metrics(result), measures.toy_metrics(replace(result, data=spoiled))
     for checkpoint in result.models:
         for method in offered(frozenset({PRETRAINED})):
@@ -185,7 +205,9 @@ def test_the_claims_hold_as_designed_and_fail_when_absent_classes_go_the_other_w
 
 def test_the_grid_holds_every_run_once(table):
     runs = table[["variant", "direction", "seed"]].drop_duplicates()
-    assert len(runs) == 2 * 4 * 2 and not table.duplicated(["variant", "direction", "seed", "checkpoint", "metric"]).any()
+    assert (
+        len(runs) == 2 * 4 * 2 and not table.duplicated(["variant", "direction", "seed", "checkpoint", "metric"]).any()
+    )
     one = replace(measures.VARIANTS["as designed"], direction=180, source=network.ToySource(seed=1))
     same = table.query("variant == 'as designed' and direction == 180 and seed == 1")[["checkpoint", "metric", "value"]]
     assert same.reset_index(drop=True).equals(measures.toy_metrics(network.run_toy(one)))
@@ -198,7 +220,12 @@ def test_changes_are_paired_and_keep_the_order_of_variants(table):
     run = {"variant": "as designed", "direction": 90, "seed": 1}
     find = " and ".join(f"{name} == {key!r}" for name, key in run.items())
     metrics = table.query(find)
-    for metric, base in (("acc_uy", "acc_uy"), ("ncm_acc_uy", "ncm_acc_uy"), ("star_acc_uy", "acc_uy"), ("ausuc", "ausuc")):
+    for metric, base in (
+        ("acc_uy", "acc_uy"),
+        ("ncm_acc_uy", "ncm_acc_uy"),
+        ("star_acc_uy", "acc_uy"),
+        ("ausuc", "ausuc"),
+    ):
         expected = value(metrics, run_set.FINE_TUNED, metric) - value(metrics, run_set.PRE_TRAINED, base)
         assert changes.query(f"{find} and metric == {metric!r}")["change"].item() == pytest.approx(expected)
 
@@ -214,7 +241,10 @@ def test_the_decision_grid_predicts_each_place(result, gamma):
 
 
 def test_a_larger_gamma_only_adds_to_the_absent_regions(result):
-    grids = [measures.decision_grid(result.after, result.config.split, gamma, 5, 40)[1] % 2 == 1 for gamma in (-1e6, -1, 0, 1, 1e6)]
+    grids = [
+        measures.decision_grid(result.after, result.config.split, gamma, 5, 40)[1] % 2 == 1
+        for gamma in (-1e6, -1, 0, 1, 1e6)
+    ]
     assert not grids[0].any() and grids[-1].all()
     assert all((small <= large).all() for small, large in itertools.pairwise(grids))
     assert 0 < grids[2].sum() < grids[2].numel()
@@ -254,7 +284,9 @@ def test_arrows_go_from_the_features_before_to_those_after(result, axes):
 def test_the_grid_figure_shows_means_in_points(table, axes):
     changes = measures.toy_changes(table)
     assert toy.draw_toy_grid(changes, axes) is axes
-    means = {c.get_label(): c.get_offsets()[:, 0].tolist() for c in axes.collections if not c.get_label().startswith("_")}
+    means = {
+        c.get_label(): c.get_offsets()[:, 0].tolist() for c in axes.collections if not c.get_label().startswith("_")
+    }
     for metric, (label, _, _) in toy.CHANGES.items():
         own = changes[changes["metric"] == metric].groupby("variant", sort=False)["change"].mean()
         assert means[label] == pytest.approx((100 * own).tolist())

@@ -20,7 +20,9 @@ def test_sample_values_average_to_the_tables(digits):
         for line in calibrated[calibrated["seed"] == seed].itertuples():
             for key in uncertainty.KEYS:
                 assert found[State(line.checkpoint, line.method), key] == pytest.approx(getattr(line, key))
-    ends = accuracy.checkpoints_only(digits, accuracy.metrics_by_epoch(digits)).set_index(["seed", "checkpoint", "metric"])["value"]
+    ends = accuracy.checkpoints_only(digits, accuracy.metrics_by_epoch(digits)).set_index(
+        ["seed", "checkpoint", "metric"]
+    )["value"]
     for seed, found in enumerate(means):
         for checkpoint in (run_set.PRE_TRAINED, run_set.FINE_TUNED):
             for probe in uncertainty.PROBES:
@@ -35,10 +37,17 @@ def test_the_evidence_answers_every_claim_and_its_means_are_differences(digits):
     wanted = {claim.quantity for claim in CLAIMS if "weight_norm" not in claim.quantity.metric}
     assert wanted <= set(table.index)
     wide = calibrated.pivot(index="seed", columns=["checkpoint", "method"], values="acc_uy").mean()
-    assert table.loc[Contrast(State("fine-tuned", "alg"), BEFORE, "acc_uy"), "mean"] == pytest.approx(wide["fine-tuned", "alg"] - wide["pre-trained", "none"])
-    change = summary.change(ends, "pre-trained", "fine-tuned", "checkpoint", ["metric"]).set_index("metric").loc["ausuc"]
+    assert table.loc[Contrast(State("fine-tuned", "alg"), BEFORE, "acc_uy"), "mean"] == pytest.approx(
+        wide["fine-tuned", "alg"] - wide["pre-trained", "none"]
+    )
+    change = (
+        summary.change(ends, "pre-trained", "fine-tuned", "checkpoint", ["metric"]).set_index("metric").loc["ausuc"]
+    )
     row = table.loc[fine_tuned_minus_pretrained("ausuc")]
-    assert row[["mean", "low", "high"]].tolist() == change[["mean", "low", "high"]].tolist() and row["interval"] == "Student"
+    assert (
+        row[["mean", "low", "high"]].tolist() == change[["mean", "low", "high"]].tolist()
+        and row["interval"] == "Student"
+    )
 
 
 def test_the_interval_of_a_mean_gap_is_that_of_a_mean(digits):
@@ -47,12 +56,16 @@ def test_the_interval_of_a_mean_gap_is_that_of_a_mean(digits):
     spec = digits.specs[0]
     split, own = digits.split(spec), digits.fine_tuning_outputs(spec, spec.epochs)
     logits = own.logits.double()
-    wrong = (logits[:, list(split.seen)].sum(1) - logits.gather(1, own.labels[:, None]).squeeze(1)) / (len(split.seen) - 1)
+    wrong = (logits[:, list(split.seen)].sum(1) - logits.gather(1, own.labels[:, None]).squeeze(1)) / (
+        len(split.seen) - 1
+    )
     gaps = wrong - logits[:, list(split.absent)].mean(1)
     row = table.loc[(0, "alg")]
     assert row["gamma"] == pytest.approx(gaps.mean().item())
     assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * gaps.std().item() / math.sqrt(len(gaps)), rel=0.2)
-    assert (table["low"] <= table["high"]).all() and set(table.index.get_level_values("method")) == set(offered(frozenset({PRETRAINED, FOLDS})))
+    assert (table["low"] <= table["high"]).all() and set(table.index.get_level_values("method")) == set(
+        offered(frozenset({PRETRAINED, FOLDS}))
+    )
 
 
 def test_gamma_intervals_never_see_the_test_data(digits, monkeypatch):

@@ -30,7 +30,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def contents(run_id):
     """Every file of a run with its bytes."""
-    return {str(path.relative_to(paths.run(run_id))): path.read_bytes() for path in paths.run(run_id).rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(paths.run(run_id))): path.read_bytes()
+        for path in paths.run(run_id).rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture
@@ -53,7 +57,9 @@ def test_the_same_seed_gives_the_same_bytes(planned, digits_root, monkeypatch):
 
 def test_memory_filled_with_nan_before_use_gives_the_same_bytes(planned, digits_root, monkeypatch):
     """Nothing reads what was never written."""
-    monkeypatch.setattr(execute, "reuse_memory", lambda: setattr(torch.utils.deterministic, "fill_uninitialized_memory", True))
+    monkeypatch.setattr(
+        execute, "reuse_memory", lambda: setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    )
     execute.execute(planned, "cpu")
     assert torch.utils.deterministic.fill_uninitialized_memory
     torch.utils.deterministic.fill_uninitialized_memory = False
@@ -86,8 +92,22 @@ def test_a_run_stopped_at_any_write_continues_to_the_same_bytes(planned, digits_
 
 
 def test_a_killed_process_continues_to_the_same_bytes(planned, digits_root, monkeypatch):
-    command = [sys.executable, "-m", "analysis_lib", "run", "digits", "--profile", "smoke", "--seeds", "0", "--device", "cpu"]
-    process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "analysis_lib",
+        "run",
+        "digits",
+        "--profile",
+        "smoke",
+        "--seeds",
+        "0",
+        "--device",
+        "cpu",
+    ]
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
+    )
     while not paths.run_checkpoint(planned.run_id).exists():
         time.sleep(0.01)
         assert process.poll() is None, "the run ended before it could be killed"
@@ -131,7 +151,10 @@ def test_leftovers_of_a_killed_process_are_swept_up(planned):
 
 def test_a_run_does_not_change_its_device_half_way(planned):
     files.write_json(paths.run_environment(planned.run_id), {"device": "cuda"})
-    with pytest.raises(UserError, match=f"run {planned.run_id} was begun on cuda and cannot go on on cpu .* delete runs/{planned.run_id}"):
+    with pytest.raises(
+        UserError,
+        match=f"run {planned.run_id} was begun on cuda and cannot go on on cpu .* delete runs/{planned.run_id}",
+    ):
         execute.execute(planned, "cpu")
 
 
@@ -151,7 +174,11 @@ def test_a_finished_run_is_not_touched_again(digits):
 
 def test_a_loss_that_is_not_finite_ends_in_one_sentence(planned):
     (wild,) = plan.plan("digits", "smoke", [0], lr=1e200)
-    with pytest.raises(UserError, match=r"the loss became (nan|inf) in run digits-finetune-s0-.* at epoch 1, step \d+; lower the learning rate \(now 1e\+200\)"):
+    with pytest.raises(
+        UserError,
+        match=r"the loss became (nan|inf) in run digits-finetune-s0-.* at epoch 1, step \d+; lower the "
+        r"learning rate \(now 1e\+200\)",
+    ):
         execute.execute(wild, "cpu")
     assert execute.state(wild.run_id) == "partial"
 
@@ -184,7 +211,9 @@ def test_one_step_is_sgd_with_nesterov_momentum_and_a_cosine_rate(planned):
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).double()
     images = torch.randint(256, (8, 3, 2, 2), generator=generator_for("test"), dtype=torch.uint8)
     labels = torch.arange(8) % 3
-    spec = RunSpec(benchmark="b", data="", model="m", init="", seed=0, epochs=1, lr=0.1, batch_size=4, weight_decay=0.01)
+    spec = RunSpec(
+        benchmark="b", data="", model="m", init="", seed=0, epochs=1, lr=0.1, batch_size=4, weight_decay=0.01
+    )
     weight, velocity = model[1].weight.detach().clone(), 0
     order = torch.randperm(8, generator=generator_for("loader", spec.run_id, 1))
     bias, bias_velocity = model[1].bias.detach().clone(), 0
@@ -196,7 +225,17 @@ def test_one_step_is_sgd_with_nesterov_momentum_and_a_cosine_rate(planned):
         velocity, bias_velocity = 0.9 * velocity + gradient, 0.9 * bias_velocity + bias_gradient
         weight, bias = weight - rate * (gradient + 0.9 * velocity), bias - rate * (bias_gradient + 0.9 * bias_velocity)
     optimizer = optimizers.OPTIMIZERS["sgd"](model.parameters(), spec)
-    measured = loop.train_epoch(model, FineTune(), optimizer, images, labels, torch.arange(8), spec, 1, lambda batch, generator: batch.double() / 255)
+    measured = loop.train_epoch(
+        model,
+        FineTune(),
+        optimizer,
+        images,
+        labels,
+        torch.arange(8),
+        spec,
+        1,
+        lambda batch, generator: batch.double() / 255,
+    )
     assert torch.allclose(model[1].weight, weight, atol=1e-12)
     assert torch.allclose(model[1].bias, bias, atol=1e-12)
     assert measured["n"] == 8
@@ -280,8 +319,17 @@ def test_dropout_draws_belong_to_the_run_and_epoch(planned):
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(12, 3))
         torch.manual_seed(len(weights) + 5)
-        loop.train_epoch(model, FineTune(), optimizers.OPTIMIZERS["sgd"](model.parameters(), planned), torch.ones(8, 3, 2, 2), torch.arange(8) % 3,
-                             torch.arange(8), planned, 1, lambda batch, generator: batch)
+        loop.train_epoch(
+            model,
+            FineTune(),
+            optimizers.OPTIMIZERS["sgd"](model.parameters(), planned),
+            torch.ones(8, 3, 2, 2),
+            torch.arange(8) % 3,
+            torch.arange(8),
+            planned,
+            1,
+            lambda batch, generator: batch,
+        )
         weights.append(model[2].weight.detach().clone())
     assert torch.equal(*weights)
 
@@ -300,6 +348,14 @@ def test_validation_runs_see_no_test_image(project):
 def test_new_fields_keep_old_run_ids():
     """The id covers non-default fields only; this one must never change for an unchanged meaning."""
     spec = RunSpec(benchmark="b", data="d", model="m", init="i", seed=1, epochs=2, lr=0.5)
-    assert spec.run_id == "b-finetune-s1-" + hashlib.sha256(
-        b'{"benchmark": "b", "data": "d", "epochs": 2, "init": "i", "lr": 0.5, "model": "m", "seed": 1}').hexdigest()[:10]
-    assert spec.run_id != RunSpec(benchmark="b", data="d", model="m", init="i", seed=1, epochs=2, lr=0.5, momentum=0.8).run_id
+    assert (
+        spec.run_id
+        == "b-finetune-s1-"
+        + hashlib.sha256(
+            b'{"benchmark": "b", "data": "d", "epochs": 2, "init": "i", "lr": 0.5, "model": "m", "seed": 1}'
+        ).hexdigest()[:10]
+    )
+    assert (
+        spec.run_id
+        != RunSpec(benchmark="b", data="d", model="m", init="i", seed=1, epochs=2, lr=0.5, momentum=0.8).run_id
+    )

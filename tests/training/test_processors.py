@@ -57,7 +57,9 @@ def test_what_is_drawn_has_the_kept_hash(project):
         "crops": sha256(drawn()),
         "crops of many images": sha256(drawn(4096)),
         "initial weights": sha256(*create.create_random_model("digits_cnn", 10, 0).state_dict().values()),
-        "initial weights of timm's ResNet-18": sha256(*create.create_random_model("resnet18", 10, 0).state_dict().values()),
+        "initial weights of timm's ResNet-18": sha256(
+            *create.create_random_model("resnet18", 10, 0).state_dict().values()
+        ),
         "normal draws": sha256(normal_draws((1000,), "test")),
         "source images": sha256(*digits.source_images()),
         "images": sha256(load_images(manifest)),
@@ -112,6 +114,8 @@ def test_the_smoke_network_is_the_same_on_another_processor(trained, other, monk
     for name in ("native", other):
         monkeypatch.setenv("FTC_ROOT", str(trained[name]))
         (spec,) = plan.plan("digits", "smoke", [0])
-        logits[name] = torch.stack([load_outputs(paths.run_outputs(spec.run_id, epoch, "test")).logits for epoch in range(spec.epochs + 1)])
+        logits[name] = torch.stack(
+            [load_outputs(paths.run_outputs(spec.run_id, epoch, "test")).logits for epoch in range(spec.epochs + 1)]
+        )
     assert logits["native"].dtype == torch.float64 and logits["native"].abs().max() > 1
     assert (logits["native"] - logits[other]).abs().max() < 1e-9

@@ -44,7 +44,9 @@ class SeenAbsentCurve:
 
     @property
     def ausuc(self) -> float:
-        """Area under Acc_U/Y over Acc_S/Y by trapezoids, in [0, 1]; independent of any constant on the absent logits."""
+        """Area under Acc_U/Y over Acc_S/Y by trapezoids, in [0, 1]; independent of any constant on the absent
+        logits.
+        """
         width = self.acc_sy[:-1] - self.acc_sy[1:]
         return (width * (self.acc_uy[:-1] + self.acc_uy[1:]) / 2).sum().item()
 
@@ -53,7 +55,11 @@ class SeenAbsentCurve:
 
     def at(self, gamma: float) -> CurvePoint:
         """The accuracies at any gamma. A sample whose gap equals gamma stays with the seen classes."""
-        state = int(torch.searchsorted(self.breakpoints, torch.tensor(float(gamma), dtype=torch.float64, device=self.breakpoints.device)))
+        state = int(
+            torch.searchsorted(
+                self.breakpoints, torch.tensor(float(gamma), dtype=torch.float64, device=self.breakpoints.device)
+            )
+        )
         return CurvePoint(float(gamma), *(float(series[state]) for series in (self.acc_sy, self.acc_uy, self.acc_yy)))
 
     def best(self) -> CurvePoint:
@@ -94,7 +100,9 @@ def seen_absent_curve(logits: torch.Tensor, labels: torch.Tensor, split: ClassSp
 
 
 def state_midpoints(breakpoints: torch.Tensor) -> torch.Tensor:
-    """A gamma (K+1,) inside each state that the (K,) ascending breakpoints part: below all, midway, above all. Source: ours."""
+    """A gamma (K+1,) inside each state that the (K,) ascending breakpoints part: below all, midway, above all. Source:
+    ours.
+    """
     if not len(breakpoints):
         return breakpoints.new_zeros(1)
     low, high = breakpoints[:-1], breakpoints[1:]

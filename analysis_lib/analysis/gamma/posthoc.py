@@ -41,8 +41,16 @@ class PostHoc:
 
     def __post_init__(self):
         n, m, c, d = len(self.features), len(self.train_labels), self.split.num_classes, self.features.shape[-1]
-        wanted = {"features": (n, d), "logits": (n, c), "weight": (c, d), "bias": (c,), "train_logits": (m, c), "train_labels": (m,),
-                  "pretrained_train_logits": (m, c), "class_means": (c, d)}
+        wanted = {
+            "features": (n, d),
+            "logits": (n, c),
+            "weight": (c, d),
+            "bias": (c,),
+            "train_logits": (m, c),
+            "train_labels": (m,),
+            "pretrained_train_logits": (m, c),
+            "class_means": (c, d),
+        }
         for name, shape in wanted.items():
             values = getattr(self, name)
             if tuple(values.shape) != shape:
@@ -53,7 +61,10 @@ class PostHoc:
             raise UserError("the post-hoc baselines need fine-tuning data; there are no rows")
         wrong = int((~torch.isin(self.train_labels, self.train_labels.new_tensor(self.split.seen))).sum())
         if wrong:
-            raise UserError(f"the post-hoc baselines take fine-tuning data of seen classes only; {wrong} rows have other labels, drop them")
+            raise UserError(
+                f"the post-hoc baselines take fine-tuning data of seen classes only; {wrong} rows have other labels, "
+                "drop them"
+            )
 
 
 def logit_adjustment(inputs: PostHoc) -> torch.Tensor:
@@ -82,8 +93,10 @@ def group_temperature(inputs: PostHoc) -> torch.Tensor:
         columns = list(group)
         after, before = (_spread(part[:, columns]) for part in (inputs.train_logits, inputs.pretrained_train_logits))
         if not (after and before):
-            raise UserError(f"the logits of {len(group)} classes do not differ on the fine-tuning data; a temperature for each group "
-                            "needs at least two seen and two absent classes, and heads that tell them apart")
+            raise UserError(
+                f"the logits of {len(group)} classes do not differ on the fine-tuning data; a temperature for each "
+                "group needs at least two seen and two absent classes, and heads that tell them apart"
+            )
         scores[:, columns] *= before / after
     return scores
 
@@ -105,7 +118,8 @@ def weight_alignment(inputs: PostHoc) -> torch.Tensor:
 
 
 def nearest_class_mean(inputs: PostHoc) -> torch.Tensor:
-    """Cosines with the class means, (N, C) float64; -inf for a class without a mean. No logits: they have no temperature.
+    """Cosines with the class means, (N, C) float64; -inf for a class without a mean. No logits: they have no
+    temperature.
 
     *Oracle*: the means are made from labelled data of the absent classes too. Source: paper section 4.
     """
@@ -130,14 +144,16 @@ def group_posterior(inputs: PostHoc) -> torch.Tensor:
         columns = list(group)
         own = logits[:, columns]
         model_prior = train[:, columns].logsumexp((0, 1)) - math.log(len(train))
-        scores[:, columns] = own - own.amax(1, keepdim=True) + own.logsumexp(1, keepdim=True) + math.log(len(group)) - model_prior
+        scores[:, columns] = (
+            own - own.amax(1, keepdim=True) + own.logsumexp(1, keepdim=True) + math.log(len(group)) - model_prior
+        )
     return scores
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """apply : its scores; title and marker : in figures; oracle : it uses absent-class labels; scores_are_logits : a softmax
-    of its scores means something."""
+    """apply : its scores; title and marker : in figures; oracle : it uses absent-class labels; scores_are_logits : a
+    softmax of its scores means something."""
 
     apply: Callable[[PostHoc], torch.Tensor]
     title: str

@@ -1,8 +1,8 @@
 """How fine-tuning examples reach other samples: closed forms at the head, and statistics of feature displacements.
 
-Letters: N samples, C classes, D feature width, K classes of the fine-tuning data; x' a target, often of an absent class;
-f features, W (C, D) the head's weight, p the softmax; a displacement is what one step adds to f(x') or to a row of W.
-Everything returned is float64. A zero vector has no direction: its cosines are NaN.
+Letters: N samples, C classes, D feature width, K classes of the fine-tuning data; x' a target, often of an absent
+class; f features, W (C, D) the head's weight, p the softmax; a displacement is what one step adds to f(x') or to a row
+of W. Everything returned is float64. A zero vector has no direction: its cosines are NaN.
 """
 
 import math
@@ -38,9 +38,9 @@ def mean_pairwise_cosine(vectors: torch.Tensor) -> float:
 def concentration(sizes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     """The share of a target's displacement that the k classes of highest score account for, for every k.
 
-    sizes : (N', K), the norms ||a_c(x')||; scores : (N', K), e.g. the kernel or cosines of features. Returns (N', K), whose
-    column k - 1 is sum of the top k over sum of all, in [0, 1]; the first class wins a tie. A score that tells nothing
-    gives k / K on average. Raises UserError for shapes that differ. Source: ours.
+    sizes : (N', K), the norms ||a_c(x')||; scores : (N', K), e.g. the kernel or cosines of features. Returns (N', K),
+    whose column k - 1 is sum of the top k over sum of all, in [0, 1]; the first class wins a tie. A score that tells
+    nothing gives k / K on average. Raises UserError for shapes that differ. Source: ours.
     """
     _check_alike(sizes, scores)
     ranked = sizes.double().gather(1, scores.argsort(dim=1, descending=True, stable=True)).cumsum(1)
@@ -59,7 +59,9 @@ def rank_correlation(sizes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
 
 def _check_alike(sizes: torch.Tensor, scores: torch.Tensor) -> None:
     if sizes.ndim != 2 or sizes.shape != scores.shape:
-        raise UserError(f"sizes have shape {tuple(sizes.shape)} and scores {tuple(scores.shape)}; expected one shape (N', K)")
+        raise UserError(
+            f"sizes have shape {tuple(sizes.shape)} and scores {tuple(scores.shape)}; expected one shape (N', K)"
+        )
 
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:
@@ -67,12 +69,15 @@ def _ranks(values: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(rankdata(values.cpu().numpy(), axis=1)).to(torch.float64)
 
 
-def margin_change(features: torch.Tensor, displacements: torch.Tensor, labels: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
+def margin_change(
+    features: torch.Tensor, displacements: torch.Tensor, labels: torch.Tensor, means: torch.Tensor
+) -> torch.Tensor:
     """The derivative of the nearest-class-mean margin cos(f, m_y) - max_{c != y} cos(f, m_c) along each displacement.
 
     features, displacements : (N', D); labels : (N',) int64; means : (C, D) from `class_means`, held fixed, NaN for a
-    class that is never a rival. Returns (N',), positive where the step helps, NaN where the label has no mean. *Oracle*:
-    it uses the labels and means of absent classes. Raises UserError when fewer than two classes have a mean. Source: ours.
+    class that is never a rival. Returns (N',), positive where the step helps, NaN where the label has no mean.
+    *Oracle*: it uses the labels and means of absent classes. Raises UserError when fewer than two classes have a mean.
+    Source: ours.
     """
     if (~means.isnan().any(1)).sum() < 2:
         raise UserError("a margin needs a rival: at least two classes must have a mean")

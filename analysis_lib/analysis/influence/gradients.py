@@ -1,7 +1,7 @@
 """What one fine-tuning step does to the features of other samples, to first order and exactly.
 
-f(x) are the features (N, D) that enter the head, theta all parameters but the head's (P numbers), J(x) = df/dtheta.
-A step moves theta by sum_i J(x_i)^T u_i, one reverse pass over the fine-tuning batches; the features of any x' then move
+f(x) are the features (N, D) that enter the head, theta all parameters but the head's (P numbers), J(x) = df/dtheta. A
+step moves theta by sum_i J(x_i)^T u_i, one reverse pass over the fine-tuning batches; the features of any x' then move
 by J(x') times that, one forward-mode pass over the target batches. Memory holds one batch and a few parameter vectors
 (`class_kernel`: as many as it is allowed), however many samples there are; the kernel J(x') J(x_i)^T is never formed.
 
@@ -38,7 +38,10 @@ class Backbone(nn.Module):
     def __init__(self, model: nn.Module):
         super().__init__()
         if any(module.training for module in model.modules()):
-            raise UserError(f"this {type(model).__name__} is in train mode, where samples of a batch influence each other; call model.eval() first")
+            raise UserError(
+                f"this {type(model).__name__} is in train mode, where samples of a batch influence each other; call "
+                "model.eval() first"
+            )
         self.model = model
         head = set(model.get_classifier().parameters())
         self.theta = {name: value.detach() for name, value in model.named_parameters() if value not in head}
@@ -61,7 +64,9 @@ class Backbone(nn.Module):
         return pull(feature_gradients(head(features), labels.to(features.device), head.weight).to(features))[0]
 
     def pull_probes(self, x: torch.Tensor, probes: torch.Tensor) -> Iterator[torch.Tensor]:
-        """sum_i J(x_i)^T v for each v of (R, D), one at a time, as a vector (P,) in channels-last order, the one of gradients in memory."""
+        """sum_i J(x_i)^T v for each v of (R, D), one at a time, as a vector (P,) in channels-last order, the one of
+        gradients in memory.
+        """
         features, pull = vjp(lambda theta: self.at(theta, x), self.theta)
         for probe in probes.to(features):
             step = pull(probe.expand_as(features))[0]
@@ -88,7 +93,9 @@ def rows_by_class(images: Images, labels: torch.Tensor) -> list[torch.Tensor]:
 
 
 @torch.no_grad()
-def backbone_step(model: nn.Module, images: Images, labels: torch.Tensor, rows: torch.Tensor | None = None, batch_size: int = 64) -> Step:
+def backbone_step(
+    model: nn.Module, images: Images, labels: torch.Tensor, rows: torch.Tensor | None = None, batch_size: int = 64
+) -> Step:
     """The share of `rows` in one SGD step of learning rate 1 on the backbone: -(1/N) sum_{i in rows} J(x_i)^T g_i.
 
     images : (N, 3, H, W), the whole fine-tuning set; labels : (N,) int64 in 0..C-1; rows : row numbers, all when None.
@@ -108,8 +115,8 @@ def backbone_step(model: nn.Module, images: Images, labels: torch.Tensor, rows: 
 def predicted_displacement(model: nn.Module, targets: Images, step: Step, batch_size: int = 64) -> torch.Tensor:
     """J(x') step: how the features of the targets move to first order, for learning rate 1.
 
-    targets : (N', 3, H, W); step : as from `backbone_step`. Returns (N', D) in the model's dtype. Raises UserError for a
-    model in train mode and for a step that is not one of its backbone. Source: forward-mode differentiation; ours.
+    targets : (N', 3, H, W); step : as from `backbone_step`. Returns (N', D) in the model's dtype. Raises UserError for
+    a model in train mode and for a step that is not one of its backbone. Source: forward-mode differentiation; ours.
     """
     backbone = Backbone(model)
     _check_step(backbone, step)
@@ -117,14 +124,18 @@ def predicted_displacement(model: nn.Module, targets: Images, step: Step, batch_
 
 
 @torch.no_grad()
-def actual_displacement(model: nn.Module, targets: Images, step: Step, eta: float, batch_size: int = 64) -> torch.Tensor:
+def actual_displacement(
+    model: nn.Module, targets: Images, step: Step, eta: float, batch_size: int = 64
+) -> torch.Tensor:
     """f(x') at theta + eta step minus f(x') at theta: (N', D) in the model's dtype.
 
     Arguments and errors as in `predicted_displacement`. In float32 a small eta leaves rounding only. Source: ours.
     """
     backbone = Backbone(model)
     _check_step(backbone, step)
-    return _moved_features(backbone, targets, step, eta, batch_size) - _moved_features(backbone, targets, step, 0.0, batch_size)
+    return _moved_features(backbone, targets, step, eta, batch_size) - _moved_features(
+        backbone, targets, step, 0.0, batch_size
+    )
 
 
 def _moved_features(backbone: Backbone, targets: Images, step: Step, eta: float, batch_size: int) -> torch.Tensor:
@@ -136,18 +147,23 @@ def _check_step(backbone: Backbone, step: Step) -> None:
     shapes, wanted = ({name: tuple(value.shape) for name, value in part.items()} for part in (step, backbone.theta))
     if shapes != wanted:
         odd = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
-        raise UserError(f"the step does not fit the backbone at {odd[0]!r} ({len(odd)} of {len(wanted)} parameters); make it with the same model")
+        raise UserError(
+            f"the step does not fit the backbone at {odd[0]!r} ({len(odd)} of {len(wanted)} parameters); make it with "
+            "the same model"
+        )
 
 
 @torch.no_grad()
-def step_check(model: nn.Module, targets: Images, step: Step, etas: Sequence[float], batch_size: int = 64) -> pd.DataFrame:
+def step_check(
+    model: nn.Module, targets: Images, step: Step, etas: Sequence[float], batch_size: int = 64
+) -> pd.DataFrame:
     """How far the first-order picture reaches: the predicted against the actual displacement, at each learning rate.
 
-    Columns: eta; cosine, of the two displacements of all targets, flattened; relative_error, the mean over targets of the
-    norm of the difference over the norm of the actual one, NaN where a target does not move. It falls linearly with eta for a
-    smooth network. A ReLU that changes side makes a target's error jump, and ever fewer targets meet one: their mean
-    still falls linearly, the norm over all targets only with the square root of eta. Arguments and errors as in
-    `predicted_displacement`. Source: ours.
+    Columns: eta; cosine, of the two displacements of all targets, flattened; relative_error, the mean over targets of
+    the norm of the difference over the norm of the actual one, NaN where a target does not move. It falls linearly with
+    eta for a smooth network. A ReLU that changes side makes a target's error jump, and ever fewer targets meet one:
+    their mean still falls linearly, the norm over all targets only with the square root of eta. Arguments and errors as
+    in `predicted_displacement`. Source: ours.
     """
     backbone, slope, table = Backbone(model), predicted_displacement(model, targets, step, batch_size).double(), []
     start = _moved_features(backbone, targets, step, 0.0, batch_size)
@@ -159,12 +175,15 @@ def step_check(model: nn.Module, targets: Images, step: Step, etas: Sequence[flo
     return pd.DataFrame(table)
 
 
-def class_displacements(model: nn.Module, images: Images, labels: torch.Tensor, targets: Images, batch_size: int = 64) -> Iterator[torch.Tensor]:
+def class_displacements(
+    model: nn.Module, images: Images, labels: torch.Tensor, targets: Images, batch_size: int = 64
+) -> Iterator[torch.Tensor]:
     """a_c(x'): the first-order displacement of the targets that is due to the examples of each class c.
 
-    images, labels : the fine-tuning set, as in `backbone_step`; targets : (N', 3, H, W). Yields (N', D) for each of the K
-    classes of `labels`, ascending, so that only one is in memory: stack them for (K, N', D), add them for the whole
-    displacement. Costs N reverse and K N' forward-mode passes. Errors as in `backbone_step`, at the first one. Source: ours.
+    images, labels : the fine-tuning set, as in `backbone_step`; targets : (N', 3, H, W). Yields (N', D) for each of the
+    K classes of `labels`, ascending, so that only one is in memory: stack them for (K, N', D), add them for the whole
+    displacement. Costs N reverse and K N' forward-mode passes. Errors as in `backbone_step`, at the first one. Source:
+    ours.
     """
     for rows in rows_by_class(images, labels):
         yield predicted_displacement(model, targets, backbone_step(model, images, labels, rows, batch_size), batch_size)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """title : in figures; group : of the samples (or classes) it is a mean over, `s` seen, `u` absent, `y` all; dash and
-    marker : of its line; unit : `%` for a fraction, else in words; oracle : it uses labelled data of absent classes to
-    choose or train something; role : whose colour the line takes where that is not the group's."""
+    """title : in figures; group : of the samples (or classes) it is a mean over, `s` seen, `u` absent, `y` all; dash
+    and marker : of its line; unit : `%` for a fraction, else in words; oracle : it uses labelled data of absent classes
+    to choose or train something; role : whose colour the line takes where that is not the group's."""
 
     title: str
     group: str

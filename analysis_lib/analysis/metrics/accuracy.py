@@ -45,4 +45,7 @@ def accuracies(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) ->
     seen = split.is_seen(labels)
     rows = {"y": everywhere, "s": seen, "u": ~seen}
     predicted = {"y": logits.argmax(1), "s": max_over(logits, split.seen)[1], "u": max_over(logits, split.absent)[1]}
-    return {f"acc_{a}{b}": (predicted[b] == labels)[rows[a]].double().mean().item() for a, b in (key[-2:] for key in ACCURACIES)}
+    return {
+        f"acc_{a}{b}": (predicted[b] == labels)[rows[a]].double().mean().item()
+        for a, b in (key[-2:] for key in ACCURACIES)
+    }

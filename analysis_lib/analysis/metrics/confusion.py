@@ -7,7 +7,8 @@ from .accuracy import check_scores
 
 
 def group_confusion(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> torch.Tensor:
-    """Where the samples of each group go: (2, 2) float64, rows the true group and columns the predicted one, seen first.
+    """Where the samples of each group go: (2, 2) float64, rows the true group and columns the predicted one, seen
+    first.
 
     Rows sum to 1; NaN for a group without samples. logits : (N, C); labels : (N,) int64. Raises UserError for shapes or
     labels that do not fit. Source: paper section 5.
@@ -19,7 +20,8 @@ def group_confusion(logits: torch.Tensor, labels: torch.Tensor, split: ClassSpli
 
 
 def seen_confusions(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> torch.Tensor:
-    """Who takes the absent samples: (K, 3) int64 rows of absent class, seen class predicted for it, samples taken; ascending.
+    """Who takes the absent samples: (K, 3) int64 rows of absent class, seen class predicted for it, samples taken;
+    ascending.
 
     logits : (N, C); labels : (N,) int64. Raises UserError for shapes or labels that do not fit. Source: ours.
     """

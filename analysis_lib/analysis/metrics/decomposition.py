@@ -38,7 +38,11 @@ class SoftmaxDecomposition:
             "wrong_within": (~self.right_within).double(),
             "wrong_group": (self.right_within & self.sent_away).double(),
         }
-        return {f"{name}_{group}": value[mask].mean().item() for name, value in values.items() for group, mask in rows.items()}
+        return {
+            f"{name}_{group}": value[mask].mean().item()
+            for name, value in values.items()
+            for group, mask in rows.items()
+        }
 
 
 def softmax_decomposition(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> SoftmaxDecomposition:

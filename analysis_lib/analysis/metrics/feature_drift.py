@@ -19,17 +19,22 @@ from .head_weights import check_features
 from .ncm import class_means
 
 
-def displacement(before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> dict[str, float]:
+def displacement(
+    before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor, split: ClassSplit
+) -> dict[str, float]:
     """How far the features of the same samples move, and how much they move in one direction. *Oracle*.
 
-    before, after : (N, D) in one order; labels : (N,) int64. With d = after - before: `displacement_s` and `displacement_u`, the mean
-    ||d||; `cosine_class cosine_s cosine_u cosine_su`, the mean cosine of d over all pairs of different samples of one
-    class, both of S, both of U, and one of each. NaN without samples or pairs, and for cosines with a sample that did not
-    move at all. Takes no N^2 memory. Raises UserError for shapes, labels or features that do not fit.
-    Source: paper, feature displacement figure; these numbers, ours.
+    before, after : (N, D) in one order; labels : (N,) int64. With d = after - before: `displacement_s` and
+    `displacement_u`, the mean ||d||; `cosine_class cosine_s cosine_u cosine_su`, the mean cosine of d over all pairs of
+    different samples of one class, both of S, both of U, and one of each. NaN without samples or pairs, and for cosines
+    with a sample that did not move at all. Takes no N^2 memory. Raises UserError for shapes, labels or features that do
+    not fit. Source: paper, feature displacement figure; these numbers, ours.
     """
     if before.shape != after.shape:
-        raise UserError(f"features before and after have shapes {tuple(before.shape)} and {tuple(after.shape)}; expected the same samples in both")
+        raise UserError(
+            f"features before and after have shapes {tuple(before.shape)} and {tuple(after.shape)}; expected the same "
+            "samples in both"
+        )
     check_features(before, labels, split)
     check_features(after, labels, split)
     step = after.double() - before.double()
@@ -43,7 +48,9 @@ def displacement(before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor
         return (sums.square().sum(1) - sizes).sum() / (sizes * (sizes - 1)).sum()
 
     mask = split.seen_mask.to(labels.device)
-    (sum_s, n_s), (sum_u, n_u) = ((sums[rows].sum(0, keepdim=True), sizes[rows].sum(0, keepdim=True)) for rows in (mask, ~mask))
+    (sum_s, n_s), (sum_u, n_u) = (
+        (sums[rows].sum(0, keepdim=True), sizes[rows].sum(0, keepdim=True)) for rows in (mask, ~mask)
+    )
     values = {
         "displacement_s": length[seen].mean(),
         "displacement_u": length[~seen].mean(),
@@ -64,32 +71,51 @@ def mean_motion(means_before: torch.Tensor, means_after: torch.Tensor, split: Cl
     """
     if means_before.ndim != 2 or means_before.shape != means_after.shape or len(means_before) != split.num_classes:
         shapes = f"{tuple(means_before.shape)} and {tuple(means_after.shape)}"
-        raise UserError(f"class means before and after have shapes {shapes}; expected ({split.num_classes}, D) for both")
+        raise UserError(
+            f"class means before and after have shapes {shapes}; expected ({split.num_classes}, D) for both"
+        )
     step, seen = (means_after - means_before).norm(dim=1), split.seen_mask.to(means_before.device)
-    return {"motion_y": step.nanmean().item(), "motion_s": step[seen].nanmean().item(), "motion_u": step[~seen].nanmean().item()}
+    return {
+        "motion_y": step.nanmean().item(),
+        "motion_s": step[seen].nanmean().item(),
+        "motion_u": step[~seen].nanmean().item(),
+    }
 
 
 def dispersion(
-    train_features: torch.Tensor, train_labels: torch.Tensor, test_features: torch.Tensor, test_labels: torch.Tensor, split: ClassSplit
+    train_features: torch.Tensor,
+    train_labels: torch.Tensor,
+    test_features: torch.Tensor,
+    test_labels: torch.Tensor,
+    split: ClassSplit,
 ) -> pd.DataFrame:
     """The 16 mean Euclidean distances of unit features from the centres of the data, at one checkpoint. *Oracle*.
 
-    features : (N, D); labels : (N,) int64. Columns: part (`train`, `test`), group (`s`, `u`, of the samples), to, distance. `to` is
-    `class` (own class, as `class_means`, so of unit length), `own_group`, `other_group` or `all` (plain means of unit features). Every
-    centre comes from the training features. Test samples of a class without training samples are left out of `class`; NaN for a group
-    or centre without samples. Raises UserError for shapes, labels or features that do not fit.
-    Source: the paper's published code, which takes the test samples' centres from the test features.
+    features : (N, D); labels : (N,) int64. Columns: part (`train`, `test`), group (`s`, `u`, of the samples), to,
+    distance. `to` is `class` (own class, as `class_means`, so of unit length), `own_group`, `other_group` or `all`
+    (plain means of unit features). Every centre comes from the training features. Test samples of a class without
+    training samples are left out of `class`; NaN for a group or centre without samples. Raises UserError for shapes,
+    labels or features that do not fit. Source: the paper's published code, which takes the test samples' centres from
+    the test features.
     """
     parts = {"train": (train_features, train_labels), "test": (test_features, test_labels)}
     for features, labels in parts.values():
         check_features(features, labels, split)
     unit, seen = normalize(train_features.double(), dim=1), split.is_seen(train_labels)
-    classes, groups = class_means(train_features, train_labels, split.num_classes), torch.stack([unit[~seen].mean(0), unit[seen].mean(0)])
+    classes, groups = (
+        class_means(train_features, train_labels, split.num_classes),
+        torch.stack([unit[~seen].mean(0), unit[seen].mean(0)]),
+    )
     overall = unit.mean(0)
     rows = []
     for part, (features, labels) in parts.items():
         unit, seen = normalize(features.double(), dim=1), split.is_seen(labels)
-        centres = {"class": classes[labels], "own_group": groups[seen.long()], "other_group": groups[(~seen).long()], "all": overall}
+        centres = {
+            "class": classes[labels],
+            "own_group": groups[seen.long()],
+            "other_group": groups[(~seen).long()],
+            "all": overall,
+        }
         for to, centre in centres.items():
             distance = (unit - centre).norm(dim=1)
             rows += [(part, group, to, distance[mask].nanmean().item()) for group, mask in (("s", seen), ("u", ~seen))]
@@ -99,32 +125,44 @@ def dispersion(
 def absent_logits(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> dict[str, float]:
     """Mean logits over the samples of absent classes, at one checkpoint. *Oracle*.
 
-    logits : (N, C); labels : (N,) int64. Returns `logit_true` (of the true class), `logit_other_absent` (the best other absent class,
-    -inf where there is no other) and `logit_seen` (the best seen class); NaN without such samples. Raises UserError for
-    shapes or labels that do not fit. Source: paper, figure of the absent logits; `logit_seen`, ours.
+    logits : (N, C); labels : (N,) int64. Returns `logit_true` (of the true class), `logit_other_absent` (the best other
+    absent class, -inf where there is no other) and `logit_seen` (the best seen class); NaN without such samples. Raises
+    UserError for shapes or labels that do not fit. Source: paper, figure of the absent logits; `logit_seen`, ours.
     """
     check_scores(logits, labels, split)
     rows = ~split.is_seen(labels)
     logits, own = logits[rows].double(), labels[rows][:, None]
     others = logits.scatter(1, own, -torch.inf)
-    values = {"true": logits.gather(1, own), "other_absent": max_over(others, split.absent)[0], "seen": max_over(logits, split.seen)[0]}
+    values = {
+        "true": logits.gather(1, own),
+        "other_absent": max_over(others, split.absent)[0],
+        "seen": max_over(logits, split.seen)[0],
+    }
     return {f"logit_{name}": value.mean().item() for name, value in values.items()}
 
 
 def separability(
-    train_features: torch.Tensor, train_labels: torch.Tensor, test_features: torch.Tensor, test_labels: torch.Tensor, split: ClassSplit
+    train_features: torch.Tensor,
+    train_labels: torch.Tensor,
+    test_features: torch.Tensor,
+    test_labels: torch.Tensor,
+    split: ClassSplit,
 ) -> float:
     """How well a linear classifier tells samples of S from samples of U: its test AUC, 0.5 by chance. *Oracle*.
 
-    features : (N, D); labels : (N,) int64. Logistic regression (L2, strength 1) on features standardised by the training
-    data, fit on train. Raises UserError for shapes, labels or features that do not fit, and for a part without samples
-    of S or of U. Source: ours.
+    features : (N, D); labels : (N,) int64. Logistic regression (L2, strength 1) on features standardised by the
+    training data, fit on train. Raises UserError for shapes, labels or features that do not fit, and for a part without
+    samples of S or of U. Source: ours.
     """
     seen = {}
     for part, features, labels in (("train", train_features, train_labels), ("test", test_features, test_labels)):
         check_features(features, labels, split)
         seen[part] = split.is_seen(labels).cpu().numpy()
         if seen[part].all() or not seen[part].any():
-            raise UserError(f"separability needs samples of seen and of absent classes; the {part} part has only one of the two")
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(train_features.double().cpu().numpy(), seen["train"])
+            raise UserError(
+                f"separability needs samples of seen and of absent classes; the {part} part has only one of the two"
+            )
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(
+        train_features.double().cpu().numpy(), seen["train"]
+    )
     return float(roc_auc_score(seen["test"], model.decision_function(test_features.double().cpu().numpy())))

@@ -1,4 +1,5 @@
-"""What fine-tuning does to the linear head: norms, where the logit gap comes from, and which way the class weights move.
+"""What fine-tuning does to the linear head: norms, where the logit gap comes from, and which way the class weights
+move.
 
 The head is z_c = w_c . f + b_c with weight (C, D) and bias (C,). Letters: N samples, C classes, D feature width.
 """
@@ -15,18 +16,26 @@ from ...core.errors import UserError
 def check_features(features: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> None:
     """The contract of (N, D) finite features with (N,) int64 labels in 0..C-1. Raises UserError. Source: ours."""
     if features.ndim != 2 or labels.shape != features.shape[:1]:
-        raise UserError(f"features and labels have shapes {tuple(features.shape)} and {tuple(labels.shape)}; expected (N, D) and (N,)")
+        raise UserError(
+            f"features and labels have shapes {tuple(features.shape)} and {tuple(labels.shape)}; expected (N, D) and "
+            "(N,)"
+        )
     if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < split.num_classes:
         raise UserError(f"labels span {int(labels.min())}..{int(labels.max())}; expected 0..{split.num_classes - 1}")
     bad = ~features.isfinite().all(1)
     if bad.any():
-        raise UserError(f"features hold NaN or infinity, first in row {int(bad.nonzero()[0])}; check the model that made them")
+        raise UserError(
+            f"features hold NaN or infinity, first in row {int(bad.nonzero()[0])}; check the model that made them"
+        )
 
 
 def _check_head(weight: torch.Tensor, bias: torch.Tensor, split: ClassSplit) -> None:
     if weight.ndim != 2 or len(weight) != split.num_classes or bias.shape != weight.shape[:1]:
         shapes = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
-        raise UserError(f"weight and bias of the head have shapes {shapes}; expected ({split.num_classes}, D) and ({split.num_classes},)")
+        raise UserError(
+            f"weight and bias of the head have shapes {shapes}; expected ({split.num_classes}, D) and "
+            f"({split.num_classes},)"
+        )
 
 
 def _check_pair(before: torch.Tensor, after: torch.Tensor) -> None:
@@ -44,7 +53,11 @@ def head_norms(weight: torch.Tensor, bias: torch.Tensor, split: ClassSplit) -> d
     _check_head(weight, bias, split)
     seen = split.seen_mask.to(weight.device)
     values = {"weight_norm": weight.double().norm(dim=1), "bias": bias.double()}
-    return {f"{name}_{group}": value[mask].mean().item() for name, value in values.items() for group, mask in (("s", seen), ("u", ~seen))}
+    return {
+        f"{name}_{group}": value[mask].mean().item()
+        for name, value in values.items()
+        for group, mask in (("s", seen), ("u", ~seen))
+    }
 
 
 def feature_norms(features: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> dict[str, float]:
@@ -61,25 +74,32 @@ def feature_norms(features: torch.Tensor, labels: torch.Tensor, split: ClassSpli
 def logit_gap(weight: torch.Tensor, bias: torch.Tensor, features: torch.Tensor, split: ClassSplit) -> dict[str, float]:
     """The mean over samples of (mean seen logit - mean absent logit), as a sum of a norm, an angle and a bias part.
 
-    weight : (C, D); bias : (C,); features : (N, D) of the samples to look at. With n_c = ||w_c|| and
-    a_c = mean over samples of ||f|| cos(w_c, f), the mean logit is n_c a_c + b_c. A seen class s and an absent class u differ by
-    n_s a_s - n_u a_u = (n_s - n_u)(a_s + a_u)/2 + (a_s - a_u)(n_s + n_u)/2: the Shapley values of norm and angle. The parts
-    are the means of these two over all pairs (s, u), and the difference of the mean biases. So the three sum to the gap, swapping S
-    and U flips their signs, equal norms give a norm part of 0 and equal a_c an angle part of 0. A vector added to every w_c changes no
-    prediction, but it does change how the gap divides into norm and angle.
-    Returns `gap norm_part angle_part bias_part` in logits, NaN without samples. Raises UserError for shapes that do not
-    fit. Source: ours.
+    weight : (C, D); bias : (C,); features : (N, D) of the samples to look at. With n_c = ||w_c|| and a_c = mean over
+    samples of ||f|| cos(w_c, f), the mean logit is n_c a_c + b_c. A seen class s and an absent class u differ by n_s
+    a_s - n_u a_u = (n_s - n_u)(a_s + a_u)/2 + (a_s - a_u)(n_s + n_u)/2: the Shapley values of norm and angle. The parts
+    are the means of these two over all pairs (s, u), and the difference of the mean biases. So the three sum to the
+    gap, swapping S and U flips their signs, equal norms give a norm part of 0 and equal a_c an angle part of 0. A
+    vector added to every w_c changes no prediction, but it does change how the gap divides into norm and angle. Returns
+    `gap norm_part angle_part bias_part` in logits, NaN without samples. Raises UserError for shapes that do not fit.
+    Source: ours.
     """
     _check_head(weight, bias, split)
     if features.ndim != 2 or features.shape[1] != weight.shape[1]:
-        raise UserError(f"features have shape {tuple(features.shape)}; expected (N, {weight.shape[1]}), the width of the head")
+        raise UserError(
+            f"features have shape {tuple(features.shape)}; expected (N, {weight.shape[1]}), the width of the head"
+        )
     weight, bias, feature = weight.double(), bias.double(), features.double().mean(0)
     seen = split.seen_mask.to(weight.device)
     norm, along, logit = weight.norm(dim=1), normalize(weight, dim=1) @ feature, weight @ feature
     n_s, a_s, z_s, b_s = (value[seen].mean() for value in (norm, along, logit, bias))
     n_u, a_u, z_u, b_u = (value[~seen].mean() for value in (norm, along, logit, bias))
     both, crossed = z_s - z_u, n_s * a_u - n_u * a_s
-    parts = {"gap": both + b_s - b_u, "norm_part": (both + crossed) / 2, "angle_part": (both - crossed) / 2, "bias_part": b_s - b_u}
+    parts = {
+        "gap": both + b_s - b_u,
+        "norm_part": (both + crossed) / 2,
+        "angle_part": (both - crossed) / 2,
+        "bias_part": b_s - b_u,
+    }
     return {name: value.item() for name, value in parts.items()}
 
 
@@ -98,17 +118,23 @@ def update_similarity(weight_before: torch.Tensor, weight_after: torch.Tensor) -
 def block_means(matrix: torch.Tensor, split: ClassSplit) -> dict[str, float]:
     """Means of a (C, C) matrix over seen pairs, absent pairs, and seen rows with absent columns, without the diagonal.
 
-    Returns `ss uu su`; NaN for a group of one class, which has no pair. Raises UserError for another shape. Source: ours.
+    Returns `ss uu su`; NaN for a group of one class, which has no pair. Raises UserError for another shape. Source:
+    ours.
     """
     if tuple(matrix.shape) != (split.num_classes,) * 2:
-        raise UserError(f"the matrix has shape {tuple(matrix.shape)}; expected ({split.num_classes}, {split.num_classes}), one row for each class")
+        raise UserError(
+            f"the matrix has shape {tuple(matrix.shape)}; expected ({split.num_classes}, {split.num_classes}), one "
+            "row for each class"
+        )
     seen = split.seen_mask.to(matrix.device)
     pair = ~torch.eye(len(seen), dtype=torch.bool, device=matrix.device)
     rows = {"ss": (seen, seen), "uu": (~seen, ~seen), "su": (seen, ~seen)}
     return {name: matrix[pair & a[:, None] & b].double().mean().item() for name, (a, b) in rows.items()}
 
 
-def relation_change(weight_before: torch.Tensor, weight_after: torch.Tensor, classes: Sequence[int]) -> dict[str, float]:
+def relation_change(
+    weight_before: torch.Tensor, weight_after: torch.Tensor, classes: Sequence[int]
+) -> dict[str, float]:
     """How well the relations w_c - w_c' between the given classes outlive fine-tuning.
 
     Both weights (C, D); classes : for example `split.absent`. Returns means over all pairs: `relation_change`, the

@@ -22,7 +22,8 @@ def class_means(features: torch.Tensor, labels: torch.Tensor, num_classes: int) 
 
 
 def ncm_margins(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The score of the label minus the largest other, (N,), from (N, C) scores and (N,) int64 labels: positive where it is right.
+    """The score of the label minus the largest other, (N,), from (N, C) scores and (N,) int64 labels: positive where it
+    is right.
 
     Source: ours.
     """

@@ -18,7 +18,9 @@ import torch
 from ...core.errors import UserError, unknown
 
 
-def draw_resamples(n_samples: int, n_seeds: int, generator: torch.Generator, resamples: int = 2000) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_resamples(
+    n_samples: int, n_seeds: int, generator: torch.Generator, resamples: int = 2000
+) -> tuple[torch.Tensor, torch.Tensor]:
     """How often each test sample and each seed is drawn: (R, N) and (R, K) float64 on the generator's device.
 
     Rows are multinomial counts that sum to N and to K. Takes 16 R N bytes while it runs. Raises UserError for a number
@@ -35,17 +37,22 @@ def draw_resamples(n_samples: int, n_seeds: int, generator: torch.Generator, res
     return counts(n_samples), counts(n_seeds)
 
 
-def resampled_means(values: Sequence[torch.Tensor], sample_counts: torch.Tensor, seed_counts: torch.Tensor) -> torch.Tensor:
+def resampled_means(
+    values: Sequence[torch.Tensor], sample_counts: torch.Tensor, seed_counts: torch.Tensor
+) -> torch.Tensor:
     """The mean over seeds of the mean over a metric's group, once for each row of counts.
 
-    values : K tensors (M, N), or one (K, M, N), NaN outside the group; counts : (R, N) and (R, K) from `draw_resamples`. Returns (R, M)
-    float64. A seed whose group drew no sample is left out of that resample; NaN when that holds for every seed drawn.
-    Raises UserError for shapes that do not fit and for infinite values. Source: ours.
+    values : K tensors (M, N), or one (K, M, N), NaN outside the group; counts : (R, N) and (R, K) from
+    `draw_resamples`. Returns (R, M) float64. A seed whose group drew no sample is left out of that resample; NaN when
+    that holds for every seed drawn. Raises UserError for shapes that do not fit and for infinite values. Source: ours.
     """
     n_seeds, _, n_samples = _shape(values)
     wanted = (len(sample_counts), n_samples), (len(sample_counts), n_seeds)
     if (tuple(sample_counts.shape), tuple(seed_counts.shape)) != wanted:
-        raise UserError(f"counts have shapes {tuple(sample_counts.shape)} and {tuple(seed_counts.shape)}; expected {wanted[0]} and {wanted[1]}")
+        raise UserError(
+            f"counts have shapes {tuple(sample_counts.shape)} and {tuple(seed_counts.shape)}; expected {wanted[0]} "
+            f"and {wanted[1]}"
+        )
     if any(block.isinf().any() for block in values):
         raise UserError("values hold infinities; a mean needs finite values, and NaN for the samples outside the group")
     device = values[0].device
@@ -61,29 +68,38 @@ def resampled_means(values: Sequence[torch.Tensor], sample_counts: torch.Tensor,
 
 
 def bootstrap_means(
-    values: Sequence[torch.Tensor], metrics: Sequence[str], generator: torch.Generator, resamples: int = 2000, clusters: torch.Tensor | None = None
+    values: Sequence[torch.Tensor],
+    metrics: Sequence[str],
+    generator: torch.Generator,
+    resamples: int = 2000,
+    clusters: torch.Tensor | None = None,
 ) -> pd.DataFrame:
     """Every metric with its 95 % percentile interval.
 
     values : one (M, N) tensor for each seed, NaN where a sample is outside the metric's group; metrics : M names. The
     mean is that of the seeds' means. Columns: metric, mean, low, high, n_samples (of the seed with the smallest group),
-    n_seeds. `clusters` (N,) int64 names what is drawn as one, such as variants of one drawing; every sample on its own when
-    None. Equal generator states and shapes give equal draws. Raises UserError for shapes that do not fit, names that
-    repeat, infinite values and a metric without a sample in some seed. Source: ours.
+    n_seeds. `clusters` (N,) int64 names what is drawn as one, such as variants of one drawing; every sample on its own
+    when None. Equal generator states and shapes give equal draws. Raises UserError for shapes that do not fit, names
+    that repeat, infinite values and a metric without a sample in some seed. Source: ours.
     """
     mean, drawn, sizes = _bootstrap(values, metrics, generator, resamples, clusters)
     return _table({"metric": list(metrics)}, mean, drawn, sizes, len(values))
 
 
 def bootstrap_differences(
-    values: Sequence[torch.Tensor], metrics: Sequence[str], pairs: Sequence[tuple[str, str]], generator: torch.Generator, resamples: int = 2000,
+    values: Sequence[torch.Tensor],
+    metrics: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+    generator: torch.Generator,
+    resamples: int = 2000,
     clusters: torch.Tensor | None = None,
 ) -> pd.DataFrame:
     """The differences a - b of pairs of metrics with their 95 % percentile intervals.
 
     Both sides see the same draws, so what moves a and b alike cancels; their groups may differ. pairs : names from
-    `metrics`. Columns: a, b, mean, low, high, n_samples (of the smaller group), n_seeds. Otherwise as `bootstrap_means`,
-    and with an equal generator state from the same draws. Raises UserError also for unknown names and without pairs. Source: ours.
+    `metrics`. Columns: a, b, mean, low, high, n_samples (of the smaller group), n_seeds. Otherwise as
+    `bootstrap_means`, and with an equal generator state from the same draws. Raises UserError also for unknown names
+    and without pairs. Source: ours.
     """
     if not pairs:
         raise UserError("there are no pairs of metrics to compare; name at least one")
@@ -101,11 +117,15 @@ def _shape(values: Sequence[torch.Tensor]) -> tuple[int, int, int]:
     """(K, M, N) of values that have one (M, N) shape for all seeds."""
     shapes = [tuple(block.shape) for block in values]
     if len(set(shapes)) != 1 or len(shapes[0]) != 2 or 0 in shapes[0]:
-        raise UserError(f"values have shapes {shapes}; expected one (metrics, samples) shape, without a zero, for every seed")
+        raise UserError(
+            f"values have shapes {shapes}; expected one (metrics, samples) shape, without a zero, for every seed"
+        )
     return len(shapes), *shapes[0]
 
 
-def draw_cluster_resamples(clusters: torch.Tensor, n_seeds: int, generator: torch.Generator, resamples: int = 2000) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_cluster_resamples(
+    clusters: torch.Tensor, n_seeds: int, generator: torch.Generator, resamples: int = 2000
+) -> tuple[torch.Tensor, torch.Tensor]:
     """`draw_resamples` of whole clusters: counts (R, N) and (R, K), equal for all samples of a unit.
 
     clusters : (N,) int64, samples of one number being drawn together. Rows no longer sum to N. Errors as there. Source:
@@ -128,10 +148,18 @@ def _bootstrap(values, metrics, generator, resamples, clusters) -> tuple[torch.T
         seed, row = (sizes == 0).nonzero()[0].tolist()
         raise UserError(f"metric {metrics[row]!r} has no sample in seed number {seed} of the {n_seeds}; leave it out")
     clusters = torch.arange(n_samples) if clusters is None else clusters
-    return mean, resampled_means(values, *draw_cluster_resamples(clusters, n_seeds, generator, resamples)), sizes.amin(0)
+    return (
+        mean,
+        resampled_means(values, *draw_cluster_resamples(clusters, n_seeds, generator, resamples)),
+        sizes.amin(0),
+    )
 
 
-def _table(names: dict[str, list[str]], mean: torch.Tensor, drawn: torch.Tensor, sizes: torch.Tensor, n_seeds: int) -> pd.DataFrame:
+def _table(
+    names: dict[str, list[str]], mean: torch.Tensor, drawn: torch.Tensor, sizes: torch.Tensor, n_seeds: int
+) -> pd.DataFrame:
     low, high = drawn.nanquantile(drawn.new_tensor([0.025, 0.975]), dim=0)
     numbers = {"mean": mean, "low": low, "high": high, "n_samples": sizes}
-    return pd.DataFrame({**names, **{column: series.cpu().numpy() for column, series in numbers.items()}, "n_seeds": n_seeds})
+    return pd.DataFrame(
+        {**names, **{column: series.cpu().numpy() for column, series in numbers.items()}, "n_seeds": n_seeds}
+    )

@@ -51,7 +51,9 @@ class Level:
 
 @dataclass(frozen=True)
 class Claim:
-    """statement : in words; quantity : a row of the evidence; side : `above` or `below` the bound; source : who says it."""
+    """statement : in words; quantity : a row of the evidence; side : `above` or `below` the bound; source : who says
+    it.
+    """
 
     statement: str
     quantity: Contrast | Level
@@ -74,42 +76,129 @@ def change(metric: str) -> Contrast:
 CLAIMS = (
     Claim("fine-tuning raises accuracy on the seen classes", change("acc_sy"), "above", 0, "paper, abstract"),
     Claim("fine-tuning lowers accuracy on the absent classes", change("acc_uy"), "below", 0, "paper, abstract"),
-    Claim("absent classes are told apart no worse than before", change("acc_uu"), "above", KEEPS, "paper, abstract (a)"),
+    Claim(
+        "absent classes are told apart no worse than before", change("acc_uu"), "above", KEEPS, "paper, abstract (a)"
+    ),
     Claim("absent-class features do not degrade (NCM)", change("ncm_acc_uy"), "above", KEEPS, "paper, abstract (b)"),
     Claim("absent-class features improve (NCM)", change("ncm_acc_uy"), "above", 0, "paper, abstract (b): often"),
     Claim("P(U|x) of absent samples falls", change("p_absent_u"), "below", 0, "paper, figs 4 and 5"),
     Claim("the seen-absent curve rises (AUSUC)", change("ausuc"), "above", 0, "paper, calibration"),
-    Claim("seen weight norms grow against absent ones", change("weight_norm_s - weight_norm_u"), "above", 0, "paper, weight norms"),
-    Claim("the best constant (oracle) beats the pre-trained model on absent classes",
-          Contrast(BEST_AFTER, BEFORE, "acc_uy"), "above", 0, "paper, abstract (c)"),
-    Claim("the best constant (oracle) beats the best-shifted pre-trained model over all",
-          Contrast(BEST_AFTER, BEST_BEFORE, "acc_yy"), "above", 0, "ours"),
-    *(Claim(f"{title} beats no shift over all classes", Contrast(State(FINE_TUNED, method), AFTER, "acc_yy"), "above", 0, source)
-      for title, method, source in NAMED),
-    *(Claim(f"{title} beats the pre-trained model on absent classes", Contrast(State(FINE_TUNED, method), BEFORE, "acc_uy"), "above", 0, source)
-      for title, method, source in NAMED),
+    Claim(
+        "seen weight norms grow against absent ones",
+        change("weight_norm_s - weight_norm_u"),
+        "above",
+        0,
+        "paper, weight norms",
+    ),
+    Claim(
+        "the best constant (oracle) beats the pre-trained model on absent classes",
+        Contrast(BEST_AFTER, BEFORE, "acc_uy"),
+        "above",
+        0,
+        "paper, abstract (c)",
+    ),
+    Claim(
+        "the best constant (oracle) beats the best-shifted pre-trained model over all",
+        Contrast(BEST_AFTER, BEST_BEFORE, "acc_yy"),
+        "above",
+        0,
+        "ours",
+    ),
+    *(
+        Claim(
+            f"{title} beats no shift over all classes",
+            Contrast(State(FINE_TUNED, method), AFTER, "acc_yy"),
+            "above",
+            0,
+            source,
+        )
+        for title, method, source in NAMED
+    ),
+    *(
+        Claim(
+            f"{title} beats the pre-trained model on absent classes",
+            Contrast(State(FINE_TUNED, method), BEFORE, "acc_uy"),
+            "above",
+            0,
+            source,
+        )
+        for title, method, source in NAMED
+    ),
 )
 TARGETS, SPEARMAN = "targets", "Spearman"
 EXPLANATION = (
-    Claim("absent head rows move alike, not with the seen ones",
-          Level(FINE_TUNED, "update_uu - update_su"), "above", 0, "paper, update similarity"),
-    Claim("relations among absent head rows are kept (cosine)", Level(FINE_TUNED, "relation_cosine"), "above", 0.95, "paper, abstract (a)"),
-    Claim("the logit gap on absent samples grows by angles more than by norms", change("angle_part - norm_part"), "above", 0, "ours"),
+    Claim(
+        "absent head rows move alike, not with the seen ones",
+        Level(FINE_TUNED, "update_uu - update_su"),
+        "above",
+        0,
+        "paper, update similarity",
+    ),
+    Claim(
+        "relations among absent head rows are kept (cosine)",
+        Level(FINE_TUNED, "relation_cosine"),
+        "above",
+        0.95,
+        "paper, abstract (a)",
+    ),
+    Claim(
+        "the logit gap on absent samples grows by angles more than by norms",
+        change("angle_part - norm_part"),
+        "above",
+        0,
+        "ours",
+    ),
     Claim("absent samples move in a common direction", Level(TARGETS, "common"), "above", 0, "paper, explanation"),
-    Claim("seen classes of higher kernel similarity than usual move an absent sample more than usual",
-          Level(TARGETS, "rank_kernel"), "above", 0, "paper, explanation"),
-    Claim("seen classes of nearer features than usual move an absent sample more than usual",
-          Level(TARGETS, "rank_cosine"), "above", 0, "ours"),
-    Claim("the first step widens the NCM margin of absent samples", Level(TARGETS, "margin_change"), "above", 0, "paper, explanation"),
+    Claim(
+        "seen classes of higher kernel similarity than usual move an absent sample more than usual",
+        Level(TARGETS, "rank_kernel"),
+        "above",
+        0,
+        "paper, explanation",
+    ),
+    Claim(
+        "seen classes of nearer features than usual move an absent sample more than usual",
+        Level(TARGETS, "rank_cosine"),
+        "above",
+        0,
+        "ours",
+    ),
+    Claim(
+        "the first step widens the NCM margin of absent samples",
+        Level(TARGETS, "margin_change"),
+        "above",
+        0,
+        "paper, explanation",
+    ),
     Claim("the first step points the way of the whole fine-tuning", Level(TARGETS, "lasting"), "above", 0, "ours"),
-    Claim("feature nearness to a seen class predicts an absent class's gain in margin", Level(SPEARMAN, "feature_cosine"), "above", 0, "ours"),
-    Claim("kernel similarity to a seen class predicts an absent class's gain in margin", Level(SPEARMAN, "kernel"), "above", 0, "ours"),
-    Claim("the first-order margin change predicts an absent class's gain in margin", Level(SPEARMAN, "first_order"), "above", 0, "ours"),
+    Claim(
+        "feature nearness to a seen class predicts an absent class's gain in margin",
+        Level(SPEARMAN, "feature_cosine"),
+        "above",
+        0,
+        "ours",
+    ),
+    Claim(
+        "kernel similarity to a seen class predicts an absent class's gain in margin",
+        Level(SPEARMAN, "kernel"),
+        "above",
+        0,
+        "ours",
+    ),
+    Claim(
+        "the first-order margin change predicts an absent class's gain in margin",
+        Level(SPEARMAN, "first_order"),
+        "above",
+        0,
+        "ours",
+    ),
 )
 
 
 def verdict(low: float, high: float, side: str, bound: float) -> str:
-    """`holds`, `does not hold` or `undecided` for a 95 % interval; NaN ends and no width leave it undecided. Source: ours."""
+    """`holds`, `does not hold` or `undecided` for a 95 % interval; NaN ends and no width leave it undecided. Source:
+    ours.
+    """
     if not low < high:
         return "undecided"
     above, below = low > bound, high < bound
@@ -121,9 +210,9 @@ def verdict(low: float, high: float, side: str, bound: float) -> str:
 def judge(evidence: pd.DataFrame, claims: tuple[Claim, ...] = (*CLAIMS, *EXPLANATION)) -> pd.DataFrame:
     """Every claim with its difference and verdict.
 
-    evidence : a row per `quantity`, a Contrast or a Level, with columns mean, low, high, n_samples, n_seeds, interval. Returns columns claim,
-    verdict, quantity, side, bound, mean, low, high, n_samples, n_seeds, interval, source. Raises UserError when the
-    evidence lacks a quantity. Source: the claims name theirs; the rule is ours.
+    evidence : a row per `quantity`, a Contrast or a Level, with columns mean, low, high, n_samples, n_seeds, interval.
+    Returns columns claim, verdict, quantity, side, bound, mean, low, high, n_samples, n_seeds, interval, source. Raises
+    UserError when the evidence lacks a quantity. Source: the claims name theirs; the rule is ours.
     """
     found = evidence.set_index("quantity")
     if missing := [str(claim.quantity) for claim in claims if claim.quantity not in found.index]:
@@ -131,6 +220,15 @@ def judge(evidence: pd.DataFrame, claims: tuple[Claim, ...] = (*CLAIMS, *EXPLANA
     rows = []
     for claim in claims:
         row = found.loc[claim.quantity]
-        rows.append({"claim": claim.statement, "verdict": verdict(row["low"], row["high"], claim.side, claim.bound), "quantity": claim.quantity,
-                     "side": claim.side, "bound": claim.bound, **row, "source": claim.source})
+        rows.append(
+            {
+                "claim": claim.statement,
+                "verdict": verdict(row["low"], row["high"], claim.side, claim.bound),
+                "quantity": claim.quantity,
+                "side": claim.side,
+                "bound": claim.bound,
+                **row,
+                "source": claim.source,
+            }
+        )
     return pd.DataFrame(rows)

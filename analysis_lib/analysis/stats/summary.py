@@ -14,7 +14,9 @@ def over_seeds(df: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd.
     return df.groupby(list(by), sort=False)[value].agg(mean="mean", std="std", n="count").reset_index()
 
 
-def change(df: pd.DataFrame, before: str, after: str, column: str, by: Sequence[str], value: str = "value") -> pd.DataFrame:
+def change(
+    df: pd.DataFrame, before: str, after: str, column: str, by: Sequence[str], value: str = "value"
+) -> pd.DataFrame:
     """Paired change per seed from `before` to `after` (values of `column`), for each combination of `by`.
 
     Columns: `by`, mean, std, n, low, high: a 95 % Student interval of the mean over seeds; NaN for a single seed.
@@ -32,20 +34,29 @@ def student(table: pd.DataFrame) -> pd.DataFrame:
 
 def percent(table: pd.DataFrame) -> pd.Series:
     """`mean ± std (n)` in percent, as text with fixed digits; without a spread for a single seed."""
-    return table.apply(lambda row: f"{100 * row['mean']:.1f}" + (f" ± {100 * row['std']:.1f}" if row["n"] > 1 else "") + f" (n={row['n']:.0f})", axis=1)
+    return table.apply(
+        lambda row: (
+            f"{100 * row['mean']:.1f}" + (f" ± {100 * row['std']:.1f}" if row["n"] > 1 else "") + f" (n={row['n']:.0f})"
+        ),
+        axis=1,
+    )
 
 
 def verdicts(changes: pd.DataFrame, by: Sequence[str]) -> str:
     """A table of changes of accuracies in words (columns mean, low, high, and n or n_seeds), one line per row.
 
-    A line is named by the columns `by` and says `falls` or `rises` where the interval leaves zero out, else `undecided`.
+    A line is named by the columns `by` and says `falls` or `rises` where the interval leaves zero out, else
+    `undecided`.
     """
+
     def verdict(row: pd.Series) -> str:
         word = "falls" if row["high"] < 0 else "rises" if row["low"] > 0 else "undecided"
         name = ", ".join(row[column] for column in by)
         seeds = row["n_seeds"] if "n_seeds" in row else row["n"]
-        return (f"{name}: {word}, {100 * row['mean']:+.1f} points, 95 % interval [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}], "
-                f"n={seeds:.0f} seeds")
+        return (
+            f"{name}: {word}, {100 * row['mean']:+.1f} points, 95 % interval [{100 * row['low']:+.1f}, "
+            f"{100 * row['high']:+.1f}], n={seeds:.0f} seeds"
+        )
 
     return "\n".join(verdict(row) for _, row in changes.iterrows())
 

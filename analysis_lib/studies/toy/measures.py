@@ -20,8 +20,24 @@ from ...analysis.metrics.ncm import class_means, ncm_scores
 from ...core.class_split import ClassSplit
 from .network import DISSIMILAR, FINE_TUNED, PRE_TRAINED, ToyConfig, ToyData, ToyNet, ToyResult, run_toy
 
-SHOWN = ["acc_sy", "acc_uy", "acc_uu", "ncm_acc_uy", "p_absent_u", "ausuc", "gamma_alg", "alg_acc_uy", "gamma_stand_in", "stand_in_acc_uy",
-         "gamma_star", "star_acc_sy", "star_acc_uy", "displacement_u", "cosine_nearest"]  # of all metrics, the ones for a first look
+SHOWN = [
+    "acc_sy",
+    "acc_uy",
+    "acc_uu",
+    "ncm_acc_uy",
+    "p_absent_u",
+    "ausuc",
+    "gamma_alg",
+    "alg_acc_uy",
+    "gamma_stand_in",
+    "stand_in_acc_uy",
+    # of all metrics, the ones for a first look
+    "gamma_star",
+    "star_acc_sy",
+    "star_acc_uy",
+    "displacement_u",
+    "cosine_nearest",
+]
 VARIANTS = {  # one thing changed at a time
     "as designed": ToyConfig(),
     "dissimilar classes": ToyConfig(seen=DISSIMILAR),
@@ -41,8 +57,8 @@ def toy_metrics(result: ToyResult) -> pd.DataFrame:
     Per checkpoint: the five head accuracies; `ncm_` the same with class means of all target training points (*oracle*);
     the softmax decomposition; `ausuc`; `gamma_<method>` of every estimator from the fine-tuning data and `gamma_star`
     (*oracle*), each with `<method>_acc_sy`, `_acc_uy` and `_acc_yy` at that gamma. Fine-tuned only: `ncm_change`, NCM
-    Acc_U/Y minus that before; `motion.displacement` of the features (*oracle*); `cosine_nearest`, see `nearest_cosines`.
-    Raises UserError as the estimators do.
+    Acc_U/Y minus that before; `motion.displacement` of the features (*oracle*); `cosine_nearest`, see
+    `nearest_cosines`. Raises UserError as the estimators do.
     """
     split, data = result.config.split, result.data
     pretrained_logits = result.before(data.fine_tuning.x)[1]
@@ -56,7 +72,9 @@ def toy_metrics(result: ToyResult) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["checkpoint", "metric", "value"])
 
 
-def _at_checkpoint(model: ToyNet, data: ToyData, split: ClassSplit, pretrained_logits: torch.Tensor) -> dict[str, float]:
+def _at_checkpoint(
+    model: ToyNet, data: ToyData, split: ClassSplit, pretrained_logits: torch.Tensor
+) -> dict[str, float]:
     """The part of `toy_metrics` that each checkpoint has."""
     features, logits = model(data.test.x)
     means = class_means(model(data.train.x)[0], data.train.labels, split.num_classes)
@@ -65,9 +83,16 @@ def _at_checkpoint(model: ToyNet, data: ToyData, split: ClassSplit, pretrained_l
     evidence = Evidence(model(data.fine_tuning.x)[1], data.fine_tuning.labels, split, pretrained_logits)
     values = accuracies(logits, data.test.labels, split) | {f"ncm_{key}": value for key, value in probe.items()}
     values |= softmax_decomposition(logits, data.test.labels, split).summary() | {"ausuc": curve.ausuc}
-    shifts = {method: curve.at(estimate_gamma(method, evidence)) for method in offered(frozenset({PRETRAINED}))} | {"star": curve.best()}
+    shifts = {method: curve.at(estimate_gamma(method, evidence)) for method in offered(frozenset({PRETRAINED}))} | {
+        "star": curve.best()
+    }
     for method, point in shifts.items():
-        values |= {f"gamma_{method}": point.gamma, f"{method}_acc_sy": point.acc_sy, f"{method}_acc_uy": point.acc_uy, f"{method}_acc_yy": point.acc_yy}
+        values |= {
+            f"gamma_{method}": point.gamma,
+            f"{method}_acc_sy": point.acc_sy,
+            f"{method}_acc_uy": point.acc_uy,
+            f"{method}_acc_yy": point.acc_yy,
+        }
     return values
 
 
@@ -87,7 +112,9 @@ def nearest_cosines(start: torch.Tensor, end: torch.Tensor, labels: torch.Tensor
 
 
 def toy_grid(
-    variants: Mapping[str, ToyConfig] = VARIANTS, directions: Sequence[float] = (0, 90, 180, 270), seeds: Sequence[int] = (0, 1, 2, 3)
+    variants: Mapping[str, ToyConfig] = VARIANTS,
+    directions: Sequence[float] = (0, 90, 180, 270),
+    seeds: Sequence[int] = (0, 1, 2, 3),
 ) -> pd.DataFrame:
     """`toy_metrics` of every variant, for shifts in several directions and for several seeds.
 
@@ -104,18 +131,22 @@ def toy_grid(
 def toy_changes(table: pd.DataFrame) -> pd.DataFrame:
     """What fine-tuning changed in every run of `toy_grid`: columns variant, direction, seed, metric, change.
 
-    `acc_uy`, `ncm_acc_uy` (*oracle*) and `ausuc`: fine-tuned minus pre-trained. `star_acc_uy`: Acc_U/Y of the fine-tuned
-    head at gamma* (*oracle*) minus that of the pre-trained head as it is. Source: ours.
+    `acc_uy`, `ncm_acc_uy` (*oracle*) and `ausuc`: fine-tuned minus pre-trained. `star_acc_uy`: Acc_U/Y of the
+    fine-tuned head at gamma* (*oracle*) minus that of the pre-trained head as it is. Source: ours.
     """
     wide = table.pivot(index=["variant", "direction", "seed"], columns=["checkpoint", "metric"], values="value")
     base = {"acc_uy": "acc_uy", "star_acc_uy": "acc_uy", "ncm_acc_uy": "ncm_acc_uy", "ausuc": "ausuc"}
-    changes = pd.DataFrame({metric: wide[FINE_TUNED, metric] - wide[PRE_TRAINED, before] for metric, before in base.items()})
+    changes = pd.DataFrame(
+        {metric: wide[FINE_TUNED, metric] - wide[PRE_TRAINED, before] for metric, before in base.items()}
+    )
     changes = changes.reindex(table["variant"].unique(), level="variant").reset_index()
     return changes.melt(["variant", "direction", "seed"], var_name="metric", value_name="change")
 
 
 @torch.no_grad()
-def decision_grid(model: ToyNet, split: ClassSplit, gamma: float, extent: float, steps: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
+def decision_grid(
+    model: ToyNet, split: ClassSplit, gamma: float, extent: float, steps: int = 300
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The predicted class on a square grid of the input plane.
 
     Returns the coordinates (steps,) from -extent to extent, of both axes, and the classes (steps, steps) int64 with
@@ -128,6 +159,9 @@ def decision_grid(model: ToyNet, split: ClassSplit, gamma: float, extent: float,
 
 def side_by_side(measured: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """`toy_metrics` of several runs: a column metric, and one for each run and checkpoint, `<run>, <checkpoint>`."""
-    columns = {f"{run}, {checkpoint}": rows.set_index("metric")["value"] for run, table in measured.items()
-               for checkpoint, rows in table.groupby("checkpoint", sort=False)}
+    columns = {
+        f"{run}, {checkpoint}": rows.set_index("metric")["value"]
+        for run, table in measured.items()
+        for checkpoint, rows in table.groupby("checkpoint", sort=False)
+    }
     return pd.DataFrame(columns).rename_axis("metric").reset_index()

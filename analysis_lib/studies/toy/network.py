@@ -2,7 +2,8 @@
 
 The paper's coordinates and network are unknown, so this is a design of ours. Class centres stand on a circle; the
 target domain is the same classes turned about the origin and shifted. Everything is float64 on the CPU and takes about
-a second; `toy_study` measures it. Letters: N points, C classes; S seen and U absent classes, Y both. Angles are in degrees.
+a second; `toy_study` measures it. Letters: N points, C classes; S seen and U absent classes, Y both. Angles are in
+degrees.
 """
 
 import copy
@@ -51,7 +52,8 @@ class ToyConfig:
     """The target domain, and the fine-tuning by plain full-batch gradient descent on its seen classes.
 
     The target domain is the source turned by `rotation` and then shifted by the length `shift` towards `direction`.
-    Absent classes go `absent_motion` times as far: at 1 all classes share the motion, at -1 absent ones go the other way.
+    Absent classes go `absent_motion` times as far: at 1 all classes share the motion, at -1 absent ones go the other
+    way.
     """
 
     source: ToySource = ToySource()
@@ -79,7 +81,9 @@ class Points:
 
 @dataclass(frozen=True)
 class ToyData:
-    """Source training, target training (all classes) and target test points; `fine_tuning` is the seen part of `train`."""
+    """Source training, target training (all classes) and target test points; `fine_tuning` is the seen part of
+    `train`.
+    """
 
     source: Points
     train: Points
@@ -96,8 +100,10 @@ class ToyNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for("toy", "init", source.seed))
             self.backbone = nn.Sequential(
-                nn.Linear(2, source.width, **real), nn.ReLU(),
-                nn.Linear(source.width, source.width, **real), nn.ReLU(),
+                nn.Linear(2, source.width, **real),
+                nn.ReLU(),
+                nn.Linear(source.width, source.width, **real),
+                nn.ReLU(),
                 nn.Linear(source.width, 2, **real),
             )
             self.head = nn.Linear(2, len(source.angles), **real)

@@ -4,7 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import auc
 
-from analysis_lib import ClassSplit, UserError, accuracies, average_logit_gap, pseudo_cross_validation, seen_absent_curve, shift_logits
+from analysis_lib import (
+    ClassSplit,
+    UserError,
+    accuracies,
+    average_logit_gap,
+    pseudo_cross_validation,
+    seen_absent_curve,
+    shift_logits,
+)
 from analysis_lib.analysis.gamma.estimators.pseudo_cv import Fold, best_balanced, best_overall, fold_gammas
 from analysis_lib.benchmarks.images import load_images
 from analysis_lib.core import paths
@@ -15,7 +23,12 @@ def problem(seed, num_classes, n, ties=True):
     """Random logits (integers when ties are wanted), labels and split; every group has a sample."""
     random = torch.Generator().manual_seed(seed)
     logits = torch.randn(n, num_classes, generator=random, dtype=torch.float64) * 2
-    split = ClassSplit(num_classes, torch.randperm(num_classes, generator=random)[: int(torch.randint(1, num_classes, (), generator=random))].tolist())
+    split = ClassSplit(
+        num_classes,
+        torch.randperm(num_classes, generator=random)[
+            : int(torch.randint(1, num_classes, (), generator=random))
+        ].tolist(),
+    )
     labels = torch.randint(num_classes, (n,), generator=random)
     labels[0], labels[1] = split.seen[0], split.absent[0]
     return logits.round() if ties else logits, labels, split
@@ -35,10 +48,14 @@ def assert_equals_brute_force(logits, labels, split):
     assert len(curve.gamma) == len(curve.breakpoints) + 1
     for state, gamma in enumerate(curve.gamma.tolist()):
         point = curve.point(state)
-        assert (point.acc_sy, point.acc_uy, point.acc_yy) == pytest.approx(rescored(logits, labels, split, gamma), abs=1e-12)
+        assert (point.acc_sy, point.acc_uy, point.acc_yy) == pytest.approx(
+            rescored(logits, labels, split, gamma), abs=1e-12
+        )
     for gamma in curve.breakpoints.tolist():
         point = curve.at(gamma)
-        assert (point.acc_sy, point.acc_uy, point.acc_yy) == pytest.approx(rescored(logits, labels, split, gamma), abs=1e-12)
+        assert (point.acc_sy, point.acc_uy, point.acc_yy) == pytest.approx(
+            rescored(logits, labels, split, gamma), abs=1e-12
+        )
 
 
 @settings(max_examples=60, deadline=None)
@@ -79,7 +96,10 @@ def test_ends_monotony_and_area(seed, num_classes, n):
 @given(st.integers(0, 10**6), st.integers(-64, 64))
 def test_a_constant_on_the_absent_logits_only_moves_gamma(seed, constant):
     logits, labels, split = problem(seed, 6, 50)
-    plain, moved = seen_absent_curve(logits, labels, split), seen_absent_curve(shift_logits(logits, split, constant), labels, split)
+    plain, moved = (
+        seen_absent_curve(logits, labels, split),
+        seen_absent_curve(shift_logits(logits, split, constant), labels, split),
+    )
     assert torch.equal(plain.acc_sy, moved.acc_sy) and torch.equal(plain.acc_uy, moved.acc_uy)
     assert torch.equal(plain.gamma - constant, moved.gamma)
     assert plain.ausuc == moved.ausuc
@@ -89,7 +109,9 @@ def test_swapping_the_groups_reverses_the_curve():
     logits, labels, split = problem(3, 7, 80, ties=False)
     forward = seen_absent_curve(logits, labels, split)
     backward = seen_absent_curve(logits, labels, ClassSplit(7, split.absent))
-    assert torch.allclose(forward.acc_sy.flip(0), backward.acc_uy) and torch.allclose(forward.acc_uy.flip(0), backward.acc_sy)
+    assert torch.allclose(forward.acc_sy.flip(0), backward.acc_uy) and torch.allclose(
+        forward.acc_uy.flip(0), backward.acc_sy
+    )
     assert torch.allclose(-forward.gamma.flip(0), backward.gamma)
     assert forward.ausuc == pytest.approx(backward.ausuc)
 
@@ -120,11 +142,16 @@ def test_gamma_star_finds_a_known_offset():
     assert seen_absent_curve(spoiled, labels, split).best().acc_yy == 1
     assert seen_absent_curve(spoiled, labels, split).at(7.0).acc_yy == 1
     plain = accuracies(logits, labels, split)
-    assert {k: v for k, v in accuracies(spoiled, labels, split).items() if k in ("acc_ss", "acc_uu")} == {k: plain[k] for k in ("acc_ss", "acc_uu")}
+    assert {k: v for k, v in accuracies(spoiled, labels, split).items() if k in ("acc_ss", "acc_uu")} == {
+        k: plain[k] for k in ("acc_ss", "acc_uu")
+    }
 
 
 def test_neighbouring_floats_still_get_a_state_each():
-    gap = torch.tensor([1.0, torch.nextafter(torch.tensor(1.0, dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64))], dtype=torch.float64)
+    gap = torch.tensor(
+        [1.0, torch.nextafter(torch.tensor(1.0, dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64))],
+        dtype=torch.float64,
+    )
     logits = torch.stack([gap, torch.zeros(2, dtype=torch.float64)], 1)
     curve = seen_absent_curve(logits, torch.tensor([0, 1]), ClassSplit(2, [0]))
     assert [curve.at(gamma).acc_uy for gamma in curve.gamma.tolist()] == curve.acc_uy.tolist() == [0, 0, 1]
@@ -181,6 +208,7 @@ def test_average_logit_gap_sees_no_absent_data():
 
 def test_test_labels_do_not_reach_the_average_logit_gap(digits, monkeypatch):
     spec = digits.specs[0]
+
     def gamma():
         data = digits.fine_tuning_outputs(spec, spec.epochs)
         return average_logit_gap(data.logits, data.labels, digits.split(spec))
@@ -222,7 +250,9 @@ def test_pseudo_cross_validation_is_its_definition():
         states = seen_absent_curve(fold.logits, fold.labels, fold.split).gamma.tolist()
         scored = [(rescored(fold.logits, fold.labels, fold.split, gamma), gamma) for gamma in states]
         best = max(overall for (_, absent, overall), _ in scored if absent >= threshold)
-        expected.append(next(gamma for (_, absent, overall), gamma in scored if absent >= threshold and overall == best))
+        expected.append(
+            next(gamma for (_, absent, overall), gamma in scored if absent >= threshold and overall == best)
+        )
     assert fold_gammas(folds) == pytest.approx(expected)
     assert pseudo_cross_validation(folds, fallback=0.0) == pytest.approx(sum(expected) / 3)
     assert all(3.0 < gamma < 5.0 for gamma in expected)
@@ -230,7 +260,12 @@ def test_pseudo_cross_validation_is_its_definition():
 
 def test_pseudo_cross_validation_falls_back_when_no_state_keeps_the_accuracy():
     fold = make_fold(0, 4.0)
-    ruined = Fold(torch.zeros_like(fold.logits) + torch.eye(6)[(fold.labels + 1) % 6], fold.pretrained_logits, fold.labels, fold.split)
+    ruined = Fold(
+        torch.zeros_like(fold.logits) + torch.eye(6)[(fold.labels + 1) % 6],
+        fold.pretrained_logits,
+        fold.labels,
+        fold.split,
+    )
     assert fold_gammas([ruined, fold])[0] is None
     assert pseudo_cross_validation([ruined], fallback=1.25) == 1.25
     assert pseudo_cross_validation([ruined, fold], fallback=1.25) == fold_gammas([fold])[0]

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from analysis_lib import ClassSplit, UserError, shift_logits
-from analysis_lib.analysis.gamma.estimators import AUTO, ESTIMATORS, PRETRAINED, Evidence, estimate_gamma, offered, resolve
+from analysis_lib.analysis.gamma.estimators import (
+    AUTO,
+    ESTIMATORS,
+    PRETRAINED,
+    Evidence,
+    estimate_gamma,
+    offered,
+    resolve,
+)
 from analysis_lib.analysis.gamma.estimators.logit_gap import largest_logit_gap
 from analysis_lib.analysis.gamma.estimators.prior_matching import matched_share_gamma
 from analysis_lib.analysis.gamma.estimators.stand_in import stand_in_gamma
@@ -21,15 +29,19 @@ def evidence(random):
 
 
 def test_the_largest_logit_gap_is_its_definition(evidence):
-    gaps = [max(row[c] for c in evidence.split.seen if c != y) - max(row[c] for c in evidence.split.absent)
-            for row, y in zip(evidence.logits.tolist(), evidence.labels.tolist())]
+    gaps = [
+        max(row[c] for c in evidence.split.seen if c != y) - max(row[c] for c in evidence.split.absent)
+        for row, y in zip(evidence.logits.tolist(), evidence.labels.tolist())
+    ]
     assert largest_logit_gap(evidence.logits, evidence.labels, evidence.split) == pytest.approx(sum(gaps) / len(gaps))
 
 
 @pytest.mark.parametrize("method", OFFERED)
 def test_every_estimator_moves_with_a_shift_of_the_absent_logits(evidence, method):
     """An offset that spoils the model is undone: gamma rises by exactly what the absent logits lost."""
-    spoiled = Evidence(shift_logits(evidence.logits, evidence.split, -3.0), evidence.labels, evidence.split, evidence.pretrained_logits)
+    spoiled = Evidence(
+        shift_logits(evidence.logits, evidence.split, -3.0), evidence.labels, evidence.split, evidence.pretrained_logits
+    )
     assert estimate_gamma(method, spoiled) == pytest.approx(estimate_gamma(method, evidence) + 3.0, abs=1e-5)
 
 
@@ -42,11 +54,15 @@ def test_without_fine_tuning_there_is_nothing_to_undo(evidence, method):
 def stand_in_objective(evidence, gamma):
     """Expected correct predictions, sample by sample: every seen sample as itself, and as an absent one."""
     split, total = evidence.split, 0.0
-    for z, before, y in zip(evidence.logits.double().tolist(), evidence.pretrained_logits.double().tolist(), evidence.labels.tolist()):
+    for z, before, y in zip(
+        evidence.logits.double().tolist(), evidence.pretrained_logits.double().tolist(), evidence.labels.tolist()
+    ):
         shifted = [value + gamma * (c in split.absent) for c, value in enumerate(z)]
         total += len(split.seen) * (max(range(len(z)), key=shifted.__getitem__) == y)
         pseudo_absent_logit = before[y] + sum(z[u] - before[u] for u in split.absent) / len(split.absent)
-        leads = math.exp(pseudo_absent_logit) / (math.exp(pseudo_absent_logit) + math.exp(max(z[u] for u in split.absent)))
+        leads = math.exp(pseudo_absent_logit) / (
+            math.exp(pseudo_absent_logit) + math.exp(max(z[u] for u in split.absent))
+        )
         total += len(split.absent) * leads * (pseudo_absent_logit + gamma > max(z[s] for s in split.seen if s != y))
     return total
 
@@ -74,7 +90,9 @@ def test_auto_takes_what_the_evidence_allows(evidence):
     for given, name in zip((evidence, alone), AUTO):
         assert estimate_gamma("auto", given) == estimate_gamma(name, given)
     for method in COMPARING:
-        with pytest.raises(UserError, match=f"^{method} compares with the pre-trained model; give its checkpoint or its logits too"):
+        with pytest.raises(
+            UserError, match=f"^{method} compares with the pre-trained model; give its checkpoint or its logits too"
+        ):
             estimate_gamma(method, alone)
     assert [resolve(method, False) for method in OFFERED if method not in COMPARING] == ["alg", "max_gap"]
 
@@ -128,12 +146,15 @@ def test_the_matched_share_is_what_is_predicted(evidence, share):
 def test_samples_that_tie_change_sides_together():
     split = ClassSplit(2, [0])
     logits = torch.tensor([[1.0, 0.0]] * 3 + [[2.0, 0.0]])
-    reached = [matched_share_gamma(logits, split, share) for share in (0.3, 0.375, 0.4, 0.8, 0.9)]  # 0, 3/4 and 1 can be had
+    # 0, 3/4 and 1 can be had
+    reached = [matched_share_gamma(logits, split, share) for share in (0.3, 0.375, 0.4, 0.8, 0.9)]
     assert reached == [0.0, 0.0, 1.5, 1.5, 3.0]
 
 
 def test_the_matched_share_finds_an_offset_exactly_where_groups_part(random):
-    """Seen samples lead by 5, absent ones by -5, then the absent logits lose 20: with the true share nobody is on the wrong side."""
+    """Seen samples lead by 5, absent ones by -5, then the absent logits lose 20: with the true share nobody is on the
+    wrong side.
+    """
     split = ClassSplit(10, range(4))
     labels = torch.randint(10, (500,), generator=random)
     logits = torch.zeros(500, 10).scatter(1, labels[:, None], 5.0)
@@ -154,7 +175,10 @@ def test_samples_that_no_gamma_moves_keep_their_side():
 
 
 def test_stand_ins_by_themselves_refuse_what_no_finite_gamma_follows_from(evidence):
-    masked = [part.index_fill(1, torch.tensor(evidence.split.absent), -torch.inf) for part in (evidence.logits, evidence.pretrained_logits)]
+    masked = [
+        part.index_fill(1, torch.tensor(evidence.split.absent), -torch.inf)
+        for part in (evidence.logits, evidence.pretrained_logits)
+    ]
     with pytest.raises(UserError, match="stand_in finds no finite gamma"):
         stand_in_gamma(*masked, evidence.labels, evidence.split)
 

@@ -8,7 +8,13 @@ from scipy import stats
 from torch.nn.functional import cross_entropy
 
 from analysis_lib import ClassSplit, UserError, class_means, ncm_scores
-from analysis_lib.analysis.influence.attribution import concentration, cosines, margin_change, mean_pairwise_cosine, rank_correlation
+from analysis_lib.analysis.influence.attribution import (
+    concentration,
+    cosines,
+    margin_change,
+    mean_pairwise_cosine,
+    rank_correlation,
+)
 from analysis_lib.analysis.influence.head_step import feature_gradients, head_offset, head_step
 from analysis_lib.analysis.influence.kernel import normalized_kernel
 
@@ -35,7 +41,9 @@ def test_feature_gradients_and_head_step_are_those_of_autograd(head):
     of_features, of_weight, of_bias = by_autograd(*head)
     assert torch.allclose(feature_gradients(logits, labels, weight), len(labels) * of_features, rtol=0, atol=1e-10)
     weight_step, bias_step = head_step(features, logits, labels)
-    assert torch.allclose(weight_step, -of_weight, rtol=0, atol=1e-10) and torch.allclose(bias_step, -of_bias, rtol=0, atol=1e-10)
+    assert torch.allclose(weight_step, -of_weight, rtol=0, atol=1e-10) and torch.allclose(
+        bias_step, -of_bias, rtol=0, atol=1e-10
+    )
     absent = -torch.softmax(logits, 1)[:, [1, 4]].T @ features / len(labels)
     assert torch.allclose(weight_step[[1, 4]], absent, rtol=0, atol=1e-12)
 
@@ -47,12 +55,15 @@ def test_head_offset_is_what_the_moved_head_does_to_the_logits(head, random):
     change = (targets @ (weight + weight_step).T + bias + bias_step) - (targets @ weight.T + bias)
     expected = change[:, [1, 4]].mean(1) - change[:, [0, 2, 3]].mean(1)
     assert torch.allclose(head_offset(targets, weight_step, bias_step, split), expected, rtol=0, atol=1e-12)
-    assert head_offset(torch.zeros(1, 6), weight_step, bias_step, split).item() < 0  # the bias alone: p for U, p minus the labels for S
+    # the bias alone: p for U, p minus the labels for S
+    assert head_offset(torch.zeros(1, 6), weight_step, bias_step, split).item() < 0
 
 
 def test_cosines_broadcast_and_leave_zero_without_direction(random):
     each, directions = normal(random, 3, 5, 4), normal(random, 3, 1, 4)
-    expected = [[torch.cosine_similarity(each[k, n], directions[k, 0], dim=0).item() for n in range(5)] for k in range(3)]
+    expected = [
+        [torch.cosine_similarity(each[k, n], directions[k, 0], dim=0).item() for n in range(5)] for k in range(3)
+    ]
     assert cosines(each, directions).tolist() == [pytest.approx(row) for row in expected]
     assert cosines(each[0], directions[0, 0]).tolist() == pytest.approx(expected[0])
     assert cosines(each[0].float(), -3 * each[0]).tolist() == pytest.approx([-1] * 5)
@@ -75,7 +86,9 @@ def test_normalized_kernel_is_its_definition(random):
     for row in range(2):
         for column, c in enumerate((4, 7, 9)):
             own = [value for value, label in zip(images_self.tolist(), labels.tolist()) if label == c]
-            assert found[row, column].item() == pytest.approx(kernel[row, column].item() / (targets_self[row].item() * sum(own) / len(own)) ** 0.5)
+            assert found[row, column].item() == pytest.approx(
+                kernel[row, column].item() / (targets_self[row].item() * sum(own) / len(own)) ** 0.5
+            )
     with pytest.raises(UserError, match=r"the kernel has shape \(2, 2\); expected \(2, 3\)"):
         normalized_kernel(kernel[:, :2], targets_self, images_self, labels)
 
@@ -84,13 +97,20 @@ def test_normalized_kernel_is_its_definition(random):
 @given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 9))
 def test_concentration_is_a_plain_ranking_with_ties(seed, n, num_classes):
     random = torch.Generator().manual_seed(seed)
-    sizes, scores = torch.rand(n, num_classes, generator=random) + 0.01, torch.randint(4, (n, num_classes), generator=random)
+    sizes, scores = (
+        torch.rand(n, num_classes, generator=random) + 0.01,
+        torch.randint(4, (n, num_classes), generator=random),
+    )
     found = concentration(sizes, scores)
     for row in range(n):
         order = sorted(range(num_classes), key=lambda c: (-scores[row, c].item(), c))
         for k in range(1, num_classes + 1):
-            assert found[row, k - 1].item() == pytest.approx(sum(sizes[row, c].item() for c in order[:k]) / sizes[row].sum().item(), rel=1e-5)
-    assert (concentration(sizes, sizes) >= found - 1e-12).all() and (concentration(sizes, -sizes) <= found + 1e-12).all()
+            assert found[row, k - 1].item() == pytest.approx(
+                sum(sizes[row, c].item() for c in order[:k]) / sizes[row].sum().item(), rel=1e-5
+            )
+    assert (concentration(sizes, sizes) >= found - 1e-12).all() and (
+        concentration(sizes, -sizes) <= found + 1e-12
+    ).all()
 
 
 def test_an_uninformative_score_gives_k_of_K(random):
@@ -125,14 +145,18 @@ def clouds(random):
 def margin(features, labels, means):
     cosine = ncm_scores(features, means)
     others = [[cosine[row, c] for c in range(len(means)) if c != y] for row, y in enumerate(labels.tolist())]
-    return torch.stack([cosine[row, y] - torch.stack(rivals).max() for (row, y), rivals in zip(enumerate(labels.tolist()), others)])
+    return torch.stack(
+        [cosine[row, y] - torch.stack(rivals).max() for (row, y), rivals in zip(enumerate(labels.tolist()), others)]
+    )
 
 
 def test_margin_change_is_the_derivative_of_the_margin(clouds):
     features, motion, labels, means = clouds
     found = margin_change(features, motion, labels, means)
     h = 1e-6
-    differences = (margin(features + h * motion, labels, means) - margin(features - h * motion, labels, means)) / (2 * h)
+    differences = (margin(features + h * motion, labels, means) - margin(features - h * motion, labels, means)) / (
+        2 * h
+    )
     assert torch.allclose(found, differences, rtol=0, atol=1e-7)
     others = means[[0, 1, 3, 4, 5]], labels - (labels > 2).long()  # autograd takes no NaN
     (slope,) = torch.autograd.grad(margin(features.requires_grad_(), others[1], others[0]).sum(), features)
@@ -142,11 +166,14 @@ def test_margin_change_is_the_derivative_of_the_margin(clouds):
 
 def test_margin_change_knows_turns_from_growth(clouds):
     features, motion, labels, means = clouds
-    assert torch.allclose(margin_change(features, 3 * features, labels, means), torch.zeros(40, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(
+        margin_change(features, 3 * features, labels, means), torch.zeros(40, dtype=torch.float64), atol=1e-12
+    )
     twice = margin_change(2 * features, 2 * motion, labels, means)
     assert torch.allclose(twice, margin_change(features, motion, labels, means))
     axes = torch.eye(2, dtype=torch.float64)
-    assert margin_change(torch.ones(1, 2), axes[:1], torch.tensor([0]), axes).item() == pytest.approx(2**-0.5)  # cos - sin at 45 degrees
+    # cos - sin at 45 degrees
+    assert margin_change(torch.ones(1, 2), axes[:1], torch.tensor([0]), axes).item() == pytest.approx(2**-0.5)
     assert margin_change(features, motion, torch.full((40,), 2), means).isnan().all()
 
 

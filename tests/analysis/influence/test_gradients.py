@@ -9,7 +9,13 @@ from torch.nn.functional import cross_entropy
 
 from analysis_lib import UserError
 from analysis_lib.analysis.influence import gradients
-from analysis_lib.analysis.influence.gradients import actual_displacement, backbone_step, class_displacements, predicted_displacement, step_check
+from analysis_lib.analysis.influence.gradients import (
+    actual_displacement,
+    backbone_step,
+    class_displacements,
+    predicted_displacement,
+    step_check,
+)
 from analysis_lib.analysis.influence.head_step import feature_gradients
 from analysis_lib.analysis.influence.kernel import class_kernel, normalized_kernel, self_kernel
 from analysis_lib.models import backbone, digits_cnn
@@ -39,7 +45,13 @@ def narrow(random):
     torch.manual_seed(0)
     model = digits_cnn.DigitsCNN()
     model.blocks = nn.Sequential(
-        nn.Conv2d(3, 8, 3, 2, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, bias=False), nn.BatchNorm2d(12), nn.ReLU())
+        nn.Conv2d(3, 8, 3, 2, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3, 2, bias=False),
+        nn.BatchNorm2d(12),
+        nn.ReLU(),
+    )
     model.head = nn.Linear(12, 10)
     return settle(model, random)
 
@@ -56,9 +68,13 @@ def jacobians(model, images):
     theta = {name: value.detach() for name, value in model.named_parameters() if not name.startswith("head.")}
 
     def features(theta, x):
-        return functional_call(model.blocks, {name.removeprefix("blocks."): value for name, value in theta.items()}, (x[None],)).mean((0, 2, 3))
+        return functional_call(
+            model.blocks, {name.removeprefix("blocks."): value for name, value in theta.items()}, (x[None],)
+        ).mean((0, 2, 3))
 
-    return torch.stack([torch.cat([part.flatten(1) for part in jacrev(features)(theta, x).values()], 1) for x in images])
+    return torch.stack(
+        [torch.cat([part.flatten(1) for part in jacrev(features)(theta, x).values()], 1) for x in images]
+    )
 
 
 def normal_probes(count, random, width=12):
@@ -88,7 +104,9 @@ def test_the_prediction_is_the_jacobian_times_the_step(model, data):
     images, labels, targets = data
     step = backbone_step(model, images, labels)
     expected = jacobians(model, targets[:3]) @ torch.cat([part.flatten() for part in step.values()])
-    assert torch.allclose(predicted_displacement(model, targets[:3], step, batch_size=2), expected, rtol=1e-9, atol=1e-14)
+    assert torch.allclose(
+        predicted_displacement(model, targets[:3], step, batch_size=2), expected, rtol=1e-9, atol=1e-14
+    )
 
 
 def test_the_actual_displacement_is_that_of_a_network_with_moved_weights(model, data):
@@ -97,7 +115,9 @@ def test_the_actual_displacement_is_that_of_a_network_with_moved_weights(model, 
     for name, value in step.items():
         moved.get_parameter(name).data += 0.3 * value
     before, after = (backbone.features_and_logits(network, targets)[0] for network in (model, moved))
-    assert torch.allclose(actual_displacement(model, targets, step, 0.3, batch_size=3), after - before, rtol=1e-9, atol=1e-14)
+    assert torch.allclose(
+        actual_displacement(model, targets, step, 0.3, batch_size=3), after - before, rtol=1e-9, atol=1e-14
+    )
 
 
 @pytest.mark.parametrize("activation, largest", [(nn.ReLU, 2.0**-16), (nn.Softplus, 2.0**-5)])
@@ -117,14 +137,21 @@ def test_the_error_of_the_prediction_falls_linearly(model, data, activation, lar
 def test_at_a_usual_learning_rate_the_prediction_points_the_right_way(model, data):
     images, labels, targets = data
     table = step_check(model, targets, backbone_step(model, images, labels), [0.1, 0.01, 0.001])
-    assert (table["cosine"] > 0.985).all() and table["cosine"].is_monotonic_increasing and table["relative_error"].is_monotonic_decreasing
+    assert (
+        (table["cosine"] > 0.985).all()
+        and table["cosine"].is_monotonic_increasing
+        and table["relative_error"].is_monotonic_decreasing
+    )
 
 
 def test_the_check_is_over_all_targets_together(model, data):
     images, labels, targets = data
     step = backbone_step(model, images, labels)
     row = step_check(model, targets, step, [0.5]).iloc[0]
-    predicted, actual = 0.5 * predicted_displacement(model, targets, step), actual_displacement(model, targets, step, 0.5)
+    predicted, actual = (
+        0.5 * predicted_displacement(model, targets, step),
+        actual_displacement(model, targets, step, 0.5),
+    )
     assert row["cosine"] == pytest.approx(torch.cosine_similarity(predicted.flatten(), actual.flatten(), dim=0).item())
     each = [((p - a).norm() / a.norm()).item() for p, a in zip(predicted, actual)]
     assert row["relative_error"] == pytest.approx(sum(each) / len(each))
@@ -141,7 +168,9 @@ def test_class_displacements_add_up_and_belong_to_their_class(model, data):
     assert torch.allclose(each[1], share * predicted_displacement(model, targets, alone), rtol=1e-9, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv3_small_050", "resnet10t", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "name", ["tf_efficientnet_lite0", "mobilenetv3_small_050", "resnet10t", "vit_tiny_patch16_224"]
+)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_the_loss_falls_by_the_squared_length_of_the_step(name, dtype, random):
     """Forward and reverse mode agree in any timm model: mean_i g_i . J(x_i) step = -||step||^2."""
@@ -166,7 +195,9 @@ def test_the_kernel_is_the_trace_and_self_kernel_its_diagonal(narrow, data, monk
     traces = torch.einsum("tdp,sdp->ts", theirs, ours) / 12
     expected = torch.stack([traces[:, labels == c].mean(1) for c in (1, 3, 4)], 1)
     for memory, batch_size in ((0, 2), (2 * 8 * ours.shape[2], 2), (2**20, 64)):  # one class at a time, two, and all
-        assert torch.allclose(class_kernel(narrow, images, labels, targets, EXACT, memory, batch_size)[0], expected, rtol=1e-9)
+        assert torch.allclose(
+            class_kernel(narrow, images, labels, targets, EXACT, memory, batch_size)[0], expected, rtol=1e-9
+        )
     calls = []
     real = gradients.Backbone.pull_probes
     monkeypatch.setattr(gradients.Backbone, "pull_probes", lambda *given: calls.append(1) or real(*given))
@@ -206,7 +237,9 @@ def test_with_common_probes_the_normalized_kernel_is_a_cosine(narrow, data, rand
     square = normalized_kernel(class_kernel(narrow, images, single, images, probes)[0], own, own, single)
     assert torch.allclose(square.diagonal(), torch.ones(6, dtype=torch.float64)) and torch.allclose(square, square.T)
     assert (square.abs() <= 1 + 1e-12).all() and square.min() < 0.99
-    by_class = normalized_kernel(class_kernel(narrow, images, labels, targets, probes)[0], self_kernel(narrow, targets, probes)[0], own, labels)
+    by_class = normalized_kernel(
+        class_kernel(narrow, images, labels, targets, probes)[0], self_kernel(narrow, targets, probes)[0], own, labels
+    )
     assert (by_class.abs() <= 1).all()
 
 
@@ -231,7 +264,9 @@ def test_images_are_loaded_one_batch_at_a_time(model, data, random):
     each = torch.stack(list(class_displacements(model, source, labels, goal, batch_size=4)))
     kernel = class_kernel(model, source, labels, goal, probes, batch_size=4)[0]
     assert (source.largest, goal.largest) == (4, 4)
-    assert torch.allclose(each, torch.stack(list(class_displacements(model, images, labels, targets))), rtol=1e-9, atol=1e-14)
+    assert torch.allclose(
+        each, torch.stack(list(class_displacements(model, images, labels, targets))), rtol=1e-9, atol=1e-14
+    )
     assert torch.allclose(kernel, class_kernel(model, images, labels, targets, probes)[0], rtol=1e-9)
 
 
@@ -244,7 +279,11 @@ def test_frozen_weights_count_too_and_the_model_stays_as_it_is(model, data, rand
     found = predicted_displacement(model, targets, step)
     actual_displacement(model, targets, step, 1.0)
     class_kernel(model, images, labels, targets, normal_probes(2, random, 64))
-    assert torch.equal(found, expected) and not found.requires_grad and not any(part.requires_grad for part in step.values())
+    assert (
+        torch.equal(found, expected)
+        and not found.requires_grad
+        and not any(part.requires_grad for part in step.values())
+    )
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(value.grad is None and not value.requires_grad for value in model.parameters())
     assert not any(module.training for module in model.modules())
@@ -259,7 +298,11 @@ def test_says_what_does_not_fit(model, data, random):
         backbone_step(model, images[:2], torch.tensor([2, 11]))
     with pytest.raises(UserError, match=r"labels have shape \(23,\)"):
         class_kernel(model, images, labels[1:], targets, probes)
-    for call in (predicted_displacement, lambda *args: actual_displacement(*args, 1.0), lambda *args: step_check(*args, [1.0])):
+    for call in (
+        predicted_displacement,
+        lambda *args: actual_displacement(*args, 1.0),
+        lambda *args: step_check(*args, [1.0]),
+    ):
         with pytest.raises(UserError, match=r"does not fit the backbone at 'head.bias' \(1 of 9 parameters\)"):
             call(model, targets, step | {"head.bias": model.head.bias})
         with pytest.raises(UserError, match=r"does not fit the backbone at 'blocks.1.bias'"):

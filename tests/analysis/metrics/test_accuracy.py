@@ -14,7 +14,11 @@ def brute_force(logits, labels, split):
     groups = {"y": range(split.num_classes), "s": split.seen, "u": split.absent}
     result = {}
     for a, b in ("yy", "sy", "uy", "ss", "uu"):
-        right = [max(groups[b], key=lambda c: (row[c], -c)) == y for row, y in zip(logits.tolist(), labels.tolist()) if y in groups[a]]
+        right = [
+            max(groups[b], key=lambda c: (row[c], -c)) == y
+            for row, y in zip(logits.tolist(), labels.tolist())
+            if y in groups[a]
+        ]
         result[f"acc_{a}{b}"] = sum(right) / len(right) if right else math.nan
     return result
 

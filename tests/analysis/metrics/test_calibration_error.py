@@ -34,7 +34,9 @@ def by_loops(logits, labels, bins):
 @given(st.integers(0, 10**6), st.integers(1, 60), st.integers(2, 8), st.integers(1, 20))
 def test_equals_brute_force(seed, n, num_classes, bins):
     logits, labels = problem(seed, n, num_classes)
-    assert expected_calibration_error(logits, labels, bins) == pytest.approx(by_loops(logits.double(), labels, bins), abs=1e-12)
+    assert expected_calibration_error(logits, labels, bins) == pytest.approx(
+        by_loops(logits.double(), labels, bins), abs=1e-12
+    )
 
 
 def test_agrees_with_the_reliability_curve_of_scikit_learn():
@@ -47,7 +49,9 @@ def test_agrees_with_the_reliability_curve_of_scikit_learn():
 
 
 def test_a_bin_holds_its_upper_edge():
-    """Confidence exactly 1/2 shares the lower of two bins with 0.4: there two errors cancel that would not in bins of their own."""
+    """Confidence exactly 1/2 shares the lower of two bins with 0.4: there two errors cancel that would not in bins of
+    their own.
+    """
     half, below = [0.0, 0.0, -math.inf], [math.log(0.4), math.log(0.3), math.log(0.3)]
     logits, labels = torch.tensor([half, below], dtype=torch.float64), torch.tensor([0, 1])
     assert expected_calibration_error(logits, labels, 2) == pytest.approx(abs((0.5 - 1) + (0.4 - 0)) / 2)
@@ -68,7 +72,9 @@ def test_the_ends():
     assert expected_calibration_error(sure, (torch.arange(4) + 1) % 4) == 1
     logits, labels = problem(3)
     confidence, predicted = logits.double().softmax(1).max(1)
-    assert expected_calibration_error(logits, labels, 1) == pytest.approx(abs((confidence - (predicted == labels).double()).mean().item()))
+    assert expected_calibration_error(logits, labels, 1) == pytest.approx(
+        abs((confidence - (predicted == labels).double()).mean().item())
+    )
 
 
 def test_a_constant_per_row_changes_nothing(random):
@@ -85,7 +91,9 @@ def test_each_group_is_scored_over_all_classes():
     errors = calibration_errors(logits, labels, split)
     seen = torch.tensor([y in (0, 4) for y in labels.tolist()])
     assert list(errors) == ["ece_y", "ece_s", "ece_u"]
-    expected = [by_loops(logits[rows].double(), labels[rows], 15) for rows in (torch.ones(120, dtype=torch.bool), seen, ~seen)]
+    expected = [
+        by_loops(logits[rows].double(), labels[rows], 15) for rows in (torch.ones(120, dtype=torch.bool), seen, ~seen)
+    ]
     assert list(errors.values()) == pytest.approx(expected)
     share = seen.double().mean().item()
     assert errors["ece_y"] <= share * errors["ece_s"] + (1 - share) * errors["ece_u"] + 1e-12

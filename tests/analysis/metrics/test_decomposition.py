@@ -24,7 +24,9 @@ def test_a_shift_moves_the_odds_by_gamma_and_nothing_else(problem):
     before, after = (softmax_decomposition(z, labels, split) for z in (logits, shift_logits(logits, split, 1.7)))
     assert torch.allclose(before.p_within, after.p_within)
     assert torch.equal(before.right_within, after.right_within)
-    assert torch.allclose(after.p_absent.logit() - before.p_absent.logit(), torch.full((300,), 1.7, dtype=torch.float64))
+    assert torch.allclose(
+        after.p_absent.logit() - before.p_absent.logit(), torch.full((300,), 1.7, dtype=torch.float64)
+    )
 
 
 def test_wrong_group_is_what_separates_the_accuracies(problem):

@@ -10,7 +10,13 @@ from scipy.stats import norm
 from sklearn.preprocessing import normalize
 
 from analysis_lib import ClassSplit, UserError, class_means
-from analysis_lib.analysis.metrics.feature_drift import absent_logits, dispersion, displacement, mean_motion, separability
+from analysis_lib.analysis.metrics.feature_drift import (
+    absent_logits,
+    dispersion,
+    displacement,
+    mean_motion,
+    separability,
+)
 
 SPLIT = ClassSplit(5, [0, 3])
 
@@ -33,7 +39,10 @@ def test_displacement_equals_a_loop_over_all_pairs(seed, n):
     (before, labels), (after, _) = clouds(seed, n), clouds(seed + 1, n)
     step = (after.double() - before.double()).numpy()
     seen = [int(label) in SPLIT.seen for label in labels]
-    cosine = {(i, j): step[i] @ step[j] / np.linalg.norm(step[i]) / np.linalg.norm(step[j]) for i, j in combinations(range(n), 2)}
+    cosine = {
+        (i, j): step[i] @ step[j] / np.linalg.norm(step[i]) / np.linalg.norm(step[j])
+        for i, j in combinations(range(n), 2)
+    }
     expected = {
         "displacement_s": average(np.linalg.norm(step[i]) for i in range(n) if seen[i]),
         "displacement_u": average(np.linalg.norm(step[i]) for i in range(n) if not seen[i]),
@@ -50,10 +59,19 @@ def test_displacement_of_groups_that_move_apart():
     direction = torch.zeros(6, dtype=torch.float64).index_fill(0, torch.tensor(2), 1)
     step = torch.where(SPLIT.is_seen(labels), 3.0, -0.5)[:, None] * direction
     moved = displacement(before.double(), before.double() + step, labels, SPLIT)
-    expected = {"displacement_s": 3, "displacement_u": 0.5, "cosine_class": 1, "cosine_s": 1, "cosine_u": 1, "cosine_su": -1}
+    expected = {
+        "displacement_s": 3,
+        "displacement_u": 0.5,
+        "cosine_class": 1,
+        "cosine_s": 1,
+        "cosine_u": 1,
+        "cosine_su": -1,
+    }
     assert moved == pytest.approx(expected, abs=1e-12)
     still = displacement(before, before, labels, SPLIT)
-    assert (still["displacement_s"], still["displacement_u"]) == (0, 0) and all(math.isnan(still[key]) for key in list(still)[2:])
+    assert (still["displacement_s"], still["displacement_u"]) == (0, 0) and all(
+        math.isnan(still[key]) for key in list(still)[2:]
+    )
 
 
 def test_mean_motion_leaves_empty_classes_out():
@@ -61,9 +79,16 @@ def test_mean_motion_leaves_empty_classes_out():
     kept = labels != 4
     old, new = class_means(before, labels, 5), class_means(after[kept], labels[kept], 5)
     step = {c: math.dist(old[c].tolist(), new[c].tolist()) for c in range(4)}
-    expected = {"motion_y": average(step.values()), "motion_s": average([step[0], step[3]]), "motion_u": average([step[1], step[2]])}
+    expected = {
+        "motion_y": average(step.values()),
+        "motion_s": average([step[0], step[3]]),
+        "motion_u": average([step[1], step[2]]),
+    }
     assert mean_motion(old, new, SPLIT) == pytest.approx(expected)
-    only_4_absent, only_4_seen = mean_motion(old, new, ClassSplit(5, [0, 1, 2, 3])), mean_motion(old, new, ClassSplit(5, [4]))
+    only_4_absent, only_4_seen = (
+        mean_motion(old, new, ClassSplit(5, [0, 1, 2, 3])),
+        mean_motion(old, new, ClassSplit(5, [4])),
+    )
     assert math.isnan(only_4_absent["motion_u"]) and only_4_absent["motion_s"] == pytest.approx(expected["motion_y"])
     assert math.isnan(only_4_seen["motion_s"])
     assert mean_motion(old, new, ClassSplit(5, [1, 4]))["motion_s"] == pytest.approx(step[1])
@@ -79,7 +104,9 @@ def dispersion_by_hand(train, train_labels, test, test_labels):
         for group in ("s", "u"):
             own = seen["train"] == (group == "s")
             distances = {"class": [], "own_group": [], "other_group": [], "all": []}
-            for point, label in zip(unit[part][seen[part] == (group == "s")], labels[part][seen[part] == (group == "s")]):
+            for point, label in zip(
+                unit[part][seen[part] == (group == "s")], labels[part][seen[part] == (group == "s")]
+            ):
                 mates = unit["train"][labels["train"] == label]
                 if len(mates):
                     distances["class"].append(math.dist(point, mates.mean(0) / np.linalg.norm(mates.mean(0))))
@@ -97,7 +124,9 @@ def test_dispersion_equals_plain_loops(left_out):
     train, train_labels = train[kept], train_labels[kept]
     table = dispersion(train, train_labels, test, test_labels, SPLIT)
     series = table.set_index(["part", "group", "to"])["distance"].to_dict()
-    assert len(table) == len(series) == 16 and series == pytest.approx(dispersion_by_hand(train, train_labels, test, test_labels))
+    assert len(table) == len(series) == 16 and series == pytest.approx(
+        dispersion_by_hand(train, train_labels, test, test_labels)
+    )
     scaled = dispersion(train * torch.linspace(1, 9, len(train))[:, None], train_labels, test * 0.1, test_labels, SPLIT)
     assert scaled["distance"].tolist() == pytest.approx(table["distance"].tolist(), abs=1e-6)
 
@@ -105,9 +134,19 @@ def test_dispersion_equals_plain_loops(left_out):
 def test_dispersion_without_samples_of_a_group():
     train, labels = clouds(5)
     rows = SPLIT.is_seen(labels)
-    table = dispersion(train[rows], labels[rows], train, labels, SPLIT).set_index(["part", "group", "to"])["distance"].sort_index()
-    assert table["train", "u"].isna().all() and math.isnan(table["test", "u", "own_group"]) and math.isnan(table["test", "s", "other_group"])
-    assert table["test", "s"].drop("other_group").to_dict() == pytest.approx(table["train", "s"].drop("other_group").to_dict())
+    table = (
+        dispersion(train[rows], labels[rows], train, labels, SPLIT)
+        .set_index(["part", "group", "to"])["distance"]
+        .sort_index()
+    )
+    assert (
+        table["train", "u"].isna().all()
+        and math.isnan(table["test", "u", "own_group"])
+        and math.isnan(table["test", "s", "other_group"])
+    )
+    assert table["test", "s"].drop("other_group").to_dict() == pytest.approx(
+        table["train", "s"].drop("other_group").to_dict()
+    )
 
 
 def test_absent_logits_are_their_definition():
@@ -139,7 +178,11 @@ def test_separability_of_two_normal_groups_has_the_known_area():
     train, test = shifted(0, 4000, 1.5), shifted(1, 4000, 1.5)
     area = separability(*train, *test, SPLIT)
     assert area == pytest.approx(norm.cdf(1.5 / 2**0.5), abs=0.03)  # 4 standard errors
-    assert area == separability(*train, *test, SPLIT) == pytest.approx(separability(*train, *test, ClassSplit(5, SPLIT.absent)), abs=1e-6)
+    assert (
+        area
+        == separability(*train, *test, SPLIT)
+        == pytest.approx(separability(*train, *test, ClassSplit(5, SPLIT.absent)), abs=1e-6)
+    )
     assert separability(*shifted(0, 4000, 0), *shifted(1, 4000, 0), SPLIT) == pytest.approx(0.5, abs=0.04)
 
 

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from sklearn.metrics.pairwise import cosine_similarity
 
 from analysis_lib import ClassSplit, UserError
-from analysis_lib.analysis.metrics.head_weights import block_means, feature_norms, head_norms, logit_gap, relation_change, update_similarity
+from analysis_lib.analysis.metrics.head_weights import (
+    block_means,
+    feature_norms,
+    head_norms,
+    logit_gap,
+    relation_change,
+    update_similarity,
+)
 
 PARTS = ("norm_part", "angle_part", "bias_part")
 
@@ -16,7 +23,10 @@ PARTS = ("norm_part", "angle_part", "bias_part")
 def head(seed, num_classes=6, width=4):
     """A random head and split; every group has a class."""
     random = torch.Generator().manual_seed(seed)
-    weight, bias = torch.randn(num_classes, width, generator=random, dtype=torch.float64), torch.randn(num_classes, generator=random)
+    weight, bias = (
+        torch.randn(num_classes, width, generator=random, dtype=torch.float64),
+        torch.randn(num_classes, generator=random),
+    )
     seen = torch.randperm(num_classes, generator=random)[: int(torch.randint(1, num_classes, (), generator=random))]
     return weight, bias, torch.randn(9, width, generator=random), ClassSplit(num_classes, seen.tolist())
 
@@ -33,9 +43,13 @@ def test_norms_are_plain_means_over_the_groups():
     for group, classes in (("s", split.seen), ("u", split.absent)):
         assert norms[f"weight_norm_{group}"] == pytest.approx(average(sum(weight[c] ** 2) ** 0.5 for c in classes))
         assert norms[f"bias_{group}"] == pytest.approx(average(bias[c] for c in classes))
-        assert norms[f"feature_norm_{group}"] == pytest.approx(average(sum(features[i] ** 2) ** 0.5 for i in range(9) if labels[i] in classes))
+        assert norms[f"feature_norm_{group}"] == pytest.approx(
+            average(sum(features[i] ** 2) ** 0.5 for i in range(9) if labels[i] in classes)
+        )
     alone = feature_norms(features, torch.full((9,), split.seen[0]), split)
-    assert alone["feature_norm_s"] == pytest.approx(features.norm(dim=1).mean().item()) and math.isnan(alone["feature_norm_u"])
+    assert alone["feature_norm_s"] == pytest.approx(features.norm(dim=1).mean().item()) and math.isnan(
+        alone["feature_norm_u"]
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -44,7 +58,9 @@ def test_the_three_parts_sum_to_the_gap_of_the_logits(seed, num_classes, width):
     weight, bias, features, split = head(seed, num_classes, width)
     gap = logit_gap(weight, bias, features, split)
     logits = features.double() @ weight.T + bias
-    assert gap["gap"] == pytest.approx((logits[:, list(split.seen)].mean(1) - logits[:, list(split.absent)].mean(1)).mean().item(), abs=1e-12)
+    assert gap["gap"] == pytest.approx(
+        (logits[:, list(split.seen)].mean(1) - logits[:, list(split.absent)].mean(1)).mean().item(), abs=1e-12
+    )
     assert sum(gap[part] for part in PARTS) == pytest.approx(gap["gap"], abs=1e-12)
     swapped = logit_gap(weight, bias, features, ClassSplit(num_classes, split.absent))
     assert [swapped[name] for name in gap] == pytest.approx([-value for value in gap.values()], abs=1e-12)
@@ -69,8 +85,12 @@ def test_a_part_is_zero_where_the_classes_do_not_differ_in_it():
     equal_angles = logit_gap(one_direction, bias, features, split)
     assert equal_angles["angle_part"] == pytest.approx(0, abs=1e-12) and abs(equal_angles["norm_part"]) > 0.01
     only_bias = logit_gap(weight * 0, bias, features, split)
-    assert (only_bias["norm_part"], only_bias["angle_part"]) == (0, 0) and only_bias["gap"] == pytest.approx(only_bias["bias_part"])
-    assert all(math.isnan(value) for name, value in logit_gap(weight, bias, features[:0], split).items() if name != "bias_part")
+    assert (only_bias["norm_part"], only_bias["angle_part"]) == (0, 0) and only_bias["gap"] == pytest.approx(
+        only_bias["bias_part"]
+    )
+    assert all(
+        math.isnan(value) for name, value in logit_gap(weight, bias, features[:0], split).items() if name != "bias_part"
+    )
 
 
 def test_update_similarity_agrees_with_scikit_learn():
@@ -98,7 +118,9 @@ def test_block_means_leave_the_diagonal_out():
     split = ClassSplit(6, [1, 2, 5])
     matrix = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
     groups = {"s": split.seen, "u": split.absent}
-    expected = {a + b: average(matrix[i, j] for i in groups[a] for j in groups[b] if i != j) for a, b in ("ss", "uu", "su")}
+    expected = {
+        a + b: average(matrix[i, j] for i in groups[a] for j in groups[b] if i != j) for a, b in ("ss", "uu", "su")
+    }
     assert block_means(matrix, split) == pytest.approx(expected)
     single = block_means(matrix, ClassSplit(6, [3]))
     assert math.isnan(single["ss"]) and not math.isnan(single["uu"])
@@ -121,11 +143,21 @@ def test_relation_change_is_its_definition(seed, num_classes, width):
 
 def test_relations_outlive_a_common_step_and_keep_their_direction_under_scaling():
     before = head(6)[0]
-    for after, change, cosine in ((before + torch.randn(4, dtype=torch.float64), 0, 1), (before * 1.5, 0.5, 1), (-before, 2, -1)):
-        assert relation_change(before, after, [0, 2, 3]) == pytest.approx({"relation_change": change, "relation_cosine": cosine}, abs=1e-12)
+    for after, change, cosine in (
+        (before + torch.randn(4, dtype=torch.float64), 0, 1),
+        (before * 1.5, 0.5, 1),
+        (-before, 2, -1),
+    ):
+        assert relation_change(before, after, [0, 2, 3]) == pytest.approx(
+            {"relation_change": change, "relation_cosine": cosine}, abs=1e-12
+        )
     other = before.clone()
     other[1] += 5
-    assert relation_change(before, other, [0, 2, 3])["relation_change"] == 0 < relation_change(before, other, [0, 1])["relation_change"]
+    assert (
+        relation_change(before, other, [0, 2, 3])["relation_change"]
+        == 0
+        < relation_change(before, other, [0, 1])["relation_change"]
+    )
     assert all(math.isnan(value) for value in relation_change(before, other, [1]).values())
 
 

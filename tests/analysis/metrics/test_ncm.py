@@ -9,7 +9,9 @@ from analysis_lib.analysis.metrics.ncm import ncm_margins
 
 def clouds(random, n=200, width=16, num_classes=5):
     labels = torch.randint(num_classes, (n,), generator=random)
-    return torch.randn(num_classes, width, generator=random)[labels] + 1.5 * torch.randn(n, width, generator=random), labels
+    return torch.randn(num_classes, width, generator=random)[labels] + 1.5 * torch.randn(
+        n, width, generator=random
+    ), labels
 
 
 def test_predictions_agree_with_scikit_learn_on_the_sphere(random):
@@ -39,6 +41,8 @@ def test_a_class_without_training_samples_is_never_predicted(random):
 
 def test_margins_are_positive_where_the_label_leads(random):
     scores, labels = torch.randn(30, 5, generator=random), torch.randint(5, (30,), generator=random)
-    expected = [row[y] - max(value for c, value in enumerate(row) if c != y) for row, y in zip(scores.tolist(), labels.tolist())]
+    expected = [
+        row[y] - max(value for c, value in enumerate(row) if c != y) for row, y in zip(scores.tolist(), labels.tolist())
+    ]
     assert ncm_margins(scores, labels).tolist() == pytest.approx(expected)
     assert torch.equal(ncm_margins(scores, labels) > 0, scores.argmax(1) == labels)

@@ -9,7 +9,14 @@ from analysis_lib.analysis.stats import summary
 @pytest.fixture
 def frame():
     random = np.random.default_rng(0)
-    return pd.DataFrame([{"seed": seed, "state": state, "metric": metric, "value": random.random()} for seed in range(4) for state in "ab" for metric in "xy"])
+    return pd.DataFrame(
+        [
+            {"seed": seed, "state": state, "metric": metric, "value": random.random()}
+            for seed in range(4)
+            for state in "ab"
+            for metric in "xy"
+        ]
+    )
 
 
 def test_change_is_the_paired_student_interval_of_scipy(frame):
@@ -25,11 +32,21 @@ def test_a_single_seed_has_no_spread_and_decides_nothing(frame):
     changes = summary.change(frame[frame["seed"] == 0], "a", "b", "state", ["metric"])
     assert changes[["std", "low", "high"]].isna().all(axis=None)
     assert all(": undecided," in line for line in summary.verdicts(changes, ["metric"]).splitlines())
-    assert summary.percent(summary.over_seeds(frame[frame["seed"] == 0], ["metric", "state"])).str.endswith("(n=1)").all()
+    assert (
+        summary.percent(summary.over_seeds(frame[frame["seed"] == 0], ["metric", "state"])).str.endswith("(n=1)").all()
+    )
 
 
 def test_verdicts_follow_the_interval():
-    rows = pd.DataFrame({"metric": ["a", "b", "c"], "mean": [0.2, -0.2, 0.1], "low": [0.1, -0.3, -0.1], "high": [0.3, -0.1, 0.3], "n": 3})
+    rows = pd.DataFrame(
+        {
+            "metric": ["a", "b", "c"],
+            "mean": [0.2, -0.2, 0.1],
+            "low": [0.1, -0.3, -0.1],
+            "high": [0.3, -0.1, 0.3],
+            "n": 3,
+        }
+    )
     words = [line.split(",")[0] for line in summary.verdicts(rows, ["metric"]).splitlines()]
     assert words == ["a: rises", "b: falls", "c: undecided"]
 

@@ -1,7 +1,7 @@
 """Every way to choose gamma, by name: what it computes, what it needs to see, and how figures show it.
 
-Most see the fine-tuning data alone: labels of seen classes, no absent-class image. An estimator that needs more says so in
-`needs`. Transductive ones look at unlabelled images of the target domain; an oracle looks at their labels too.
+Most see the fine-tuning data alone: labels of seen classes, no absent-class image. An estimator that needs more says so
+in `needs`. Transductive ones look at unlabelled images of the target domain; an oracle looks at their labels too.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,13 +38,20 @@ class Evidence:
     @property
     def holds(self) -> frozenset[str]:
         """Which of the needs of estimators are met."""
-        parts = {PRETRAINED: self.pretrained_logits, FOLDS: self.folds, UNLABELLED: self.target_logits, LABELS: self.target_labels}
+        parts = {
+            PRETRAINED: self.pretrained_logits,
+            FOLDS: self.folds,
+            UNLABELLED: self.target_logits,
+            LABELS: self.target_labels,
+        }
         return frozenset(name for name, part in parts.items() if part is not None)
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """gamma : what it computes from the evidence; title and marker : in figures; needs : beyond the fine-tuning data."""
+    """gamma : what it computes from the evidence; title and marker : in figures; needs : beyond the fine-tuning
+    data.
+    """
 
     gamma: Callable[[Evidence], float]
     title: str
@@ -127,9 +134,12 @@ ESTIMATORS: dict[str, Estimator] = {
     "pcv": Estimator(_pcv, "PCV", "v", frozenset({FOLDS})),
     "pcv_balanced": Estimator(_pcv_balanced, "PCV, balanced", "<", frozenset({FOLDS})),
     "pcv_stand_in": Estimator(_pcv_stand_in, "PCV with stand-ins", "P", frozenset({FOLDS, PRETRAINED})),
-    "matched_share (transductive)": Estimator(_matched_share, "matched share (transductive)", "h", frozenset({UNLABELLED})),
+    "matched_share (transductive)": Estimator(
+        _matched_share, "matched share (transductive)", "h", frozenset({UNLABELLED})
+    ),
     "matched_stand_in (transductive)": Estimator(
-        _matched_stand_in, "matched share with\nstand-ins (transductive)", "|", frozenset({UNLABELLED, PRETRAINED})),
+        _matched_stand_in, "matched share with\nstand-ins (transductive)", "|", frozenset({UNLABELLED, PRETRAINED})
+    ),
     ORACLE: Estimator(_best, "$\\gamma^*$ (oracle)", "*", frozenset({UNLABELLED, LABELS})),
 }
 AUTO = ("stand_in", "max_gap")  # with and without the pre-trained model: chosen on development runs, see notebook 09
@@ -159,11 +169,11 @@ def estimate_gamma(method: str, evidence: Evidence) -> float:
     """gamma by a named estimator of `ESTIMATORS`, or by `auto`.
 
     `alg` and `max_gap` take the gap as it is; `alg_change` and `max_gap_change` subtract the pre-trained model's gap on
-    the same samples; `stand_in` is `stand_in_gamma`, and `stand_in_sure` takes every stand-in for right among the absent
-    classes; `pcv` is `pseudo_cross_validation`, `pcv_balanced` weighs both groups alike, `pcv_stand_in` is the mean of
-    `pcv_balanced` and `stand_in_sure`; the transductive ones match the share of absent predictions. Raises UserError as
-    `resolve`, for evidence that lacks what the estimator needs, for data that it refuses, and for a gamma that is not
-    finite. Source: `alg` and `pcv` paper section 6; the others ours.
+    the same samples; `stand_in` is `stand_in_gamma`, and `stand_in_sure` takes every stand-in for right among the
+    absent classes; `pcv` is `pseudo_cross_validation`, `pcv_balanced` weighs both groups alike, `pcv_stand_in` is the
+    mean of `pcv_balanced` and `stand_in_sure`; the transductive ones match the share of absent predictions. Raises
+    UserError as `resolve`, for evidence that lacks what the estimator needs, for data that it refuses, and for a gamma
+    that is not finite. Source: `alg` and `pcv` paper section 6; the others ours.
     """
     if method not in ESTIMATORS:
         method = resolve(method, PRETRAINED in evidence.holds)

@@ -16,7 +16,9 @@ def check_fine_tuning_data(logits: torch.Tensor, labels: torch.Tensor, split: Cl
         raise UserError("estimating gamma needs fine-tuning data; there are no rows")
     if not split.is_seen(labels).all():
         count = int((~split.is_seen(labels)).sum())
-        raise UserError(f"estimating gamma takes fine-tuning data of seen classes only; {count} rows have absent labels, drop them")
+        raise UserError(
+            f"estimating gamma takes fine-tuning data of seen classes only; {count} rows have absent labels, drop them"
+        )
     if len(split.seen) == 1:
         raise UserError("estimating gamma needs at least two seen classes: with one there is no wrong seen logit")
 
@@ -24,7 +26,9 @@ def check_fine_tuning_data(logits: torch.Tensor, labels: torch.Tensor, split: Cl
 def finite(method: str, gamma: float) -> float:
     """gamma itself. Raises UserError when it is NaN or infinite."""
     if not math.isfinite(gamma):
-        raise UserError(f"{method} finds no finite gamma ({gamma}): some logits are infinite; drop classes that are never predicted")
+        raise UserError(
+            f"{method} finds no finite gamma ({gamma}): some logits are infinite; drop classes that are never predicted"
+        )
     return gamma
 
 

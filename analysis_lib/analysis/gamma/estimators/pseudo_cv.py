@@ -24,13 +24,17 @@ class Fold:
 
 
 def best_overall(curve: SeenAbsentCurve, kept: float) -> float | None:
-    """The paper's choice: gamma of the largest Acc_Y/Y among the states whose Acc_U/Y is at least `kept`; None without one."""
+    """The paper's choice: gamma of the largest Acc_Y/Y among the states whose Acc_U/Y is at least `kept`; None without
+    one.
+    """
     scores = curve.acc_yy.masked_fill(curve.acc_uy < kept, -torch.inf)
     return curve.gamma[scores.argmax()].item() if scores.max() > -torch.inf else None
 
 
 def best_balanced(curve: SeenAbsentCurve, kept: float) -> float:
-    """gamma of the largest mean of Acc_S/Y and Acc_U/Y, whatever the group sizes and whatever was `kept`. Source: ours."""
+    """gamma of the largest mean of Acc_S/Y and Acc_U/Y, whatever the group sizes and whatever was `kept`. Source:
+    ours.
+    """
     return curve.gamma[(curve.acc_sy + curve.acc_uy).argmax()].item()
 
 
@@ -38,12 +42,18 @@ Choice = Callable[[SeenAbsentCurve, float], float | None]
 
 
 def fold_gammas(folds: Sequence[Fold], choose: Choice = best_overall) -> list[float | None]:
-    """gamma of each fold: what `choose` makes of its curve and of the pre-trained model's Acc_U/Y on its pseudo-absent classes.
+    """gamma of each fold: what `choose` makes of its curve and of the pre-trained model's Acc_U/Y on its pseudo-absent
+    classes.
 
     Among equals the smallest gamma. Raises UserError for shapes or labels that do not fit.
     """
-    return [choose(seen_absent_curve(fold.logits, fold.labels, fold.split),
-                   seen_absent_curve(fold.pretrained_logits, fold.labels, fold.split).at(0.0).acc_uy) for fold in folds]
+    return [
+        choose(
+            seen_absent_curve(fold.logits, fold.labels, fold.split),
+            seen_absent_curve(fold.pretrained_logits, fold.labels, fold.split).at(0.0).acc_uy,
+        )
+        for fold in folds
+    ]
 
 
 def pseudo_cross_validation(folds: Sequence[Fold], fallback: float, choose: Choice = best_overall) -> float:
