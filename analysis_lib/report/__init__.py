@@ -1,0 +1,1 @@
+"""What people read: reference results, and the pages that are filled from them."""
