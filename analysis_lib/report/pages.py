@@ -19,7 +19,8 @@ from . import blocks
 from .reference import Missing, Reference
 
 KINDS = {"table": blocks.TABLES, "value": blocks.VALUES}
-MARK = re.compile(r"```.*?```|`[^`\n]+`|<!-- (?P<kind>\w+): (?P<call>[^\n]*?) -->(?P<body>.*?)<!-- end -->", re.DOTALL)  # code is left alone
+CODE = r"```.*?```|`[^`\n]+`"  # is left alone
+MARK = re.compile(CODE + r"|<!-- (?P<kind>\w+): (?P<call>[^\n]*?) -->(?P<body>.*?)<!-- end -->", re.DOTALL)
 
 
 def pages(root: Path) -> list[Path]:
@@ -46,6 +47,11 @@ def render(root: Path, kind: str, call: str) -> str:
     return function(reference, **options)
 
 
+def marks(text: str) -> list[re.Match]:
+    """The marks of a page, in order: each with kind, call and body."""
+    return [match for match in MARK.finditer(text) if match["kind"]]
+
+
 def filled(text: str, root: Path) -> str:
     """A page with every mark filled; where there is no reference yet, the sentence that says how to make it.
 
@@ -60,7 +66,7 @@ def filled(text: str, root: Path) -> str:
             content = render(root, match["kind"], match["call"])
         except Missing as missing:
             content = f"*{missing}*"
-        around = "\n" if match["kind"] == "table" else ""
+        around = "\n\n" if match["kind"] == "table" else ""
         return f"<!-- {match['kind']}: {match['call']} -->{around}{content}{around}<!-- end -->"
 
     result = MARK.sub(fill_one, text)
