@@ -68,6 +68,12 @@ def test_every_link_leads_somewhere(page):
             assert anchor in map(slug, headings), target
 
 
+@NAMED
+def test_every_file_that_a_page_names_exists(page):
+    for name in re.findall(r"`((?:analysis_lib|tests|bench|notebooks|data_manifests|docs)/[\w./-]*)`", page.read_text()):
+        assert (REPOSITORY / name).exists(), name
+
+
 def test_the_readme_is_short_and_leads_to_every_page():
     text = (REPOSITORY / "README.md").read_text()
     assert text.count("\n") <= 120
