@@ -73,6 +73,8 @@ class Reference:
         made_by = f"`make reference BENCHMARK={self.benchmark}`"
         if path.stem == "processors":
             made_by = f"`python bench/processors.py {self.benchmark} --seeds 0 --levels native,lowest`, then {made_by}"
+        if not self.benchmark:
+            made_by = "hand and belongs to the repository; restore it with git"
         return Missing(f"There is no {path.relative_to(self.root)} yet: it is made by {made_by}.")
 
 
