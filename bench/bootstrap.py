@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from timing import best_of
 
-from analysis_lib.analysis.uncertainty import bootstrap_differences, bootstrap_means, draw_resamples, resampled_means
+from analysis_lib.analysis.stats.bootstrap import bootstrap_differences, bootstrap_means, draw_resamples, resampled_means
 
 torch.set_num_threads(1)
 METRICS, RESAMPLES, SAMPLES, SEEDS = 20, 2000, 900, 3
@@ -42,7 +42,6 @@ differences = best_of(5, lambda: bootstrap_differences(values, names, pairs, gen
 python = best_of(2, lambda: loop(values, *counts)) * RESAMPLES / LOOPED
 print(f"{METRICS} metrics x {RESAMPLES:,} resamples, N={SAMPLES}, {SEEDS} seeds: {ours:.3f} s (limit 10 s); {len(pairs)} differences: {differences:.3f} s")
 print(f"loop over resamples: {python:.2f} s ({LOOPED} timed); ratio {python / ours:.1f}")
-
 print("growth with N")
 for n in (900, 2_700, 8_100):
     seconds = best_of(3, partial(bootstrap_means, problem(n), names, generator(), RESAMPLES))

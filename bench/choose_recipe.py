@@ -10,19 +10,19 @@ training: a fifth of each class's groups, at least one where it has several. No 
 
 import pandas as pd
 
-from analysis_lib import accuracies, runs
-from analysis_lib.data.manifest import load_manifest
-from analysis_lib.outputs import load_outputs
-from analysis_lib.paths import run_outputs
+from analysis_lib import accuracies
+from analysis_lib.benchmarks.manifest import load_manifest
+from analysis_lib.core.paths import run_outputs
+from analysis_lib.runs import execute, plan
+from analysis_lib.runs.outputs import load_outputs
 
 SEED = 100
 LEARNING_RATES = [2e-3, 5e-3, 1e-2, 2e-2, 5e-2]
-
 split = load_manifest("emoji").class_split(SEED)
 rows = []
 for lr in LEARNING_RATES:
-    (spec,) = runs.plan("emoji", "default", [SEED], lr=lr, validation=True, record_every=5)
-    run_id = runs.execute(spec)
+    (spec,) = plan.plan("emoji", "default", [SEED], lr=lr, validation=True, record_every=5)
+    run_id = execute.execute(spec)
     before, after = (load_outputs(run_outputs(run_id, epoch, "test")) for epoch in (0, spec.epochs))
     start, end = (accuracies(outputs.logits, outputs.labels, split) for outputs in (before, after))
     n = int(split.is_seen(after.labels).sum())

@@ -34,7 +34,6 @@ picked = curve.gamma[:: len(curve.gamma) // SAMPLE].tolist()
 loop = best_of(2, lambda: rescore(logits, labels, split, picked)) * len(curve.gamma) / len(picked)
 print(f"N=10,000 C=1,000: {ours:.3f} s for all {len(curve.gamma)} states (limit 0.2 s)")
 print(f"re-scoring every state: {loop:.0f} s ({len(picked)} states timed); ratio {loop / ours:,.0f}")
-
 print("growth with N at C=1,000")
 times = {}
 for n in (2_500, 5_000, 10_000, 20_000, 40_000):

@@ -13,8 +13,9 @@ import pandas as pd
 import torch
 from timing import best_of
 
-from analysis_lib import models
-from analysis_lib.analysis.gradients import backbone_step, class_kernel, predicted_displacement, self_kernel
+from analysis_lib.analysis.influence.gradients import backbone_step, predicted_displacement
+from analysis_lib.analysis.influence.kernel import class_kernel, self_kernel
+from analysis_lib.models import backbone, create
 
 torch.set_num_threads(1)
 CASES = {"digits_cnn": (16, (64, 256, 1024)), "resnet18": (64, (32, 128)), "tf_efficientnet_lite0": (64, (32, 128))}
@@ -36,7 +37,7 @@ def peak(function):
 
 
 def measure(name, size, n):
-    model = models.create_model(name, 10).eval().to(memory_format=torch.channels_last)
+    model = create.create_model(name, 10).eval().to(memory_format=torch.channels_last)
     images = torch.rand(n, 3, size, size).contiguous(memory_format=torch.channels_last)
     labels, targets, probes = torch.arange(n) % CLASSES, images[: n // 8], torch.randn(PROBES, model.get_classifier().in_features)
     step = backbone_step(model, images, labels, batch_size=BATCH)
@@ -44,7 +45,7 @@ def measure(name, size, n):
     @torch.no_grad()
     def forward():
         for x in images.split(BATCH):
-            models.features_and_logits(model, x)
+            backbone.features_and_logits(model, x)
 
     calls = {  # each with its number of passes over N images
         "step": (1, lambda: backbone_step(model, images, labels, batch_size=BATCH)),

@@ -23,7 +23,7 @@ MEASURE = """
 import sys
 from analysis_lib import shifts, study
 benchmark, profile, seeds = sys.argv[1], sys.argv[2], [int(seed) for seed in sys.argv[3].split(",")]
-runs = study.open_study(benchmark, profile, seeds, "cpu")
+runs = study.open_study("calibration", benchmark, profile, seeds, "cpu")
 ends = study.checkpoints_only(runs, study.metrics_by_epoch(runs)).query("checkpoint == 'fine-tuned'")
 ends = ends[ends["metric"].isin(["acc_yy", "acc_sy", "acc_uy", "acc_ss", "acc_uu", "ncm_acc_uy", "p_absent_u", "ausuc"])]
 rows = ends[["seed", "metric", "value"]]

@@ -13,20 +13,25 @@ import time
 import torch
 from torch.nn import functional
 
-from analysis_lib import models, runs, runtime
-from analysis_lib.data.images import load_images
-from analysis_lib.data.manifest import load_manifest
-from analysis_lib.outputs import normalizer
-from analysis_lib.training import OPTIMIZERS, augment, train_epoch
+from analysis_lib.benchmarks.images import load_images
+from analysis_lib.benchmarks.manifest import load_manifest
+from analysis_lib.benchmarks.preprocess import normalizer
+from analysis_lib.core.device import deterministic, pick_device, reuse_memory
+from analysis_lib.core.seeds import generator_for
+from analysis_lib.models import create
+from analysis_lib.runs import plan
+from analysis_lib.training.augmentation import augment
+from analysis_lib.methods.finetune import FineTune
+from analysis_lib.training.loop import train_epoch
+from analysis_lib.training.optimizers import OPTIMIZERS
 
 ROUNDS, STEPS = 9, 8
-
-runtime.deterministic()
-device = runtime.pick_device()
+deterministic()
+device = pick_device()
 manifest = load_manifest("emoji")
-(spec,) = runs.plan("emoji", "default", [0])
+(spec,) = plan.plan("emoji", "default", [0])
 images, labels = load_images(manifest), manifest.labels
-model = models.create_model(spec.model, len(manifest.class_names)).to(device, memory_format=torch.channels_last)
+model = create.create_model(spec.model, len(manifest.class_names)).to(device, memory_format=torch.channels_last)
 optimizer = OPTIMIZERS[spec.optimizer](model.parameters(), spec)
 normalize = normalizer(manifest.head.mean, manifest.head.std, torch.float32, device)
 rows = manifest.rows("train")[: STEPS * spec.batch_size]
@@ -37,10 +42,10 @@ def prepare(batch, generator):
 
 
 def whole_loop():
-    train_epoch(model, optimizer, images, labels, rows, spec, 1, prepare)
+    train_epoch(model, FineTune(), optimizer, images, labels, rows, spec, 1, prepare)
 
 
-resident = prepare(images[rows[: spec.batch_size]], runtime.generator_for("bench")), labels[rows[: spec.batch_size]].to(device)
+resident = prepare(images[rows[: spec.batch_size]], generator_for("bench")), labels[rows[: spec.batch_size]].to(device)
 
 
 def raw_steps():
@@ -64,7 +69,7 @@ def seconds(function):
 
 seconds(raw_steps)
 fresh = statistics.median(seconds(raw_steps) for _ in range(ROUNDS))
-runtime.reuse_memory()
+reuse_memory()
 seconds(raw_steps), seconds(whole_loop)
 pairs = [(seconds(raw_steps), seconds(whole_loop)) for _ in range(ROUNDS)]
 count = STEPS * spec.batch_size

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis_lib import study
+from analysis_lib.benchmarks.manifest import load_manifest
+from analysis_lib.runs.plan import plan
+from analysis_lib.runs.run_set import RunSet
+from analysis_lib.studies import STUDIES, make_runs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 if "OMP_NUM_THREADS" not in os.environ:
@@ -35,14 +38,19 @@ def project(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def digits_root(tmp_path_factory):
-    return make_root(tmp_path_factory.mktemp("digits"))
+    """A project folder with the smoke runs of all studies on `digits`, made once for all tests."""
+    root = make_root(tmp_path_factory.mktemp("digits"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FTC_ROOT", str(root))
+        assert list(make_runs(list(STUDIES), "digits", "smoke", [0, 1], "cpu"))
+    return root
 
 
 @pytest.fixture
 def digits(digits_root, monkeypatch):
-    """The smoke study of `digits`: real runs, made once for all tests."""
+    """The smoke runs of `digits`, opened for reading."""
     monkeypatch.setenv("FTC_ROOT", str(digits_root))
-    return study.open_study("digits", "smoke", [0, 1], "cpu")
+    return RunSet(load_manifest("digits"), tuple(plan("digits", "smoke", [0, 1])), "cpu")
 
 
 @pytest.fixture

@@ -11,34 +11,19 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "analysis_lib"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-# Data flows one way: a module imports only from rows above its own, or from its own row.
-LAYERS = [
-    {"errors", "compat"},
-    {"paths", "split"},
-    {"runtime", "store", "spec", "foreign"},
-    {"data"},
-    {"models"},
-    {"outputs", "training"},
-    {"runs"},
-    {"analysis", "tables"},
-    {"study", "folding"},
-    {"shifts", "calibrate", "checkpoints", "plots", "notebooks", "toy"},
-    {"protocol", "intervals", "trajectories", "explanation", "posthoc", "widgets", "calibrate_inputs", "calibrate_page", "toy_study", "plots_explanation"},
-    {"prediction", "plots_toy", "calibrate_cli"},
-    {"evidence"},
-    {"__init__", "__main__"},
-]
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+# Data flows one way: a room imports only from rooms above it, or from itself.
+ROOMS = ["core", "analysis", "benchmarks", "models", "training", "methods", "runs", "studies", "related", "plots", "deploy", "report", "cli"]
+RANK = {room: rank for rank, room in enumerate([*ROOMS, "__init__", "__main__"])}
 
 
 def part(module):
-    """The layer member a file belongs to: its folder inside the package, or its own name."""
+    """The room a file belongs to: its folder inside the package, or its own name."""
     first = module.relative_to(PACKAGE).parts[0]
     return first.removesuffix(".py")
 
 
 def imported(module):
-    """Layer members that a module imports from the package, by relative import."""
+    """Rooms that a module imports from the package, by relative import."""
     folder = module.parent
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -61,18 +46,29 @@ def tracked():
 def test_imports_go_one_way(module):
     own = RANK[part(module)]
     upward = {name for name in imported(module) if RANK[name] > own}
-    assert not upward, f"{module.name} imports {upward} from a later layer"
+    assert not upward, f"{module.name} imports {upward} from a later room"
 
 
 def test_the_import_check_sees_imports():
-    assert {"data", "runtime", "store", "split"} <= set(imported(PACKAGE / "runs.py"))
-    assert set(imported(PACKAGE / "analysis" / "accuracy.py")) == {"errors", "split"}
+    assert {"benchmarks", "core", "models", "training"} <= set(imported(PACKAGE / "runs" / "execute.py"))
+    assert set(imported(PACKAGE / "analysis" / "metrics" / "accuracy.py")) == {"core"}
 
 
-@pytest.mark.parametrize("module", sorted((PACKAGE / "analysis").glob("*.py")), ids=lambda module: module.stem)
+def test_every_file_lies_in_a_room():
+    assert {part(module) for module in MODULES} <= set(RANK)
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"} <= set(ROOMS)
+
+
+def test_related_systems_do_not_import_each_other():
+    for module in (PACKAGE / "related").rglob("*.py"):
+        assert "related" not in set(imported(module)), module
+
+
+@pytest.mark.parametrize("module", sorted((PACKAGE / "analysis").rglob("*.py")), ids=lambda module: module.stem)
 def test_analysis_is_pure(module):
-    assert set(imported(module)) <= {"errors", "split", "analysis"}
+    assert set(imported(module)) <= {"core", "analysis"}
     text = module.read_text()
+    assert set(re.findall(r"from \.+core(?:\.(\w+))? import", text)) <= {"errors", "class_split"}
     assert not re.search(r"\bopen\(|Path\(|os\.|device\(\"", text)
 
 

@@ -1,1 +1,1 @@
-"""Pure analysis: tensors in, tensors or numbers out; no files, no device choice, no global state."""
+"""analysis"""

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from .. import paths
-from ..errors import UserError
+from ..core import paths
+from ..core.errors import UserError
 from .pages import fill
 from .reference import keep
 

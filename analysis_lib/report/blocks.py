@@ -6,11 +6,12 @@ A table of means says how many seeds, runs or samples (n) stand behind it; what 
 
 import pandas as pd
 
-from ..errors import UserError
+from ..analysis.gamma.estimators import AUTO, ESTIMATORS, FOLDS, NONE, ORACLE, PRETRAINED, UNLABELLED
+from ..core.errors import UserError
 from .markdown import interval, number, spread, table
 
 PERCENT = {"digits": 1, "scale": 100}
-PRE_TRAINED, FINE_TUNED, ORACLE = "pre-trained", "fine-tuned", "gamma* (oracle)"
+PRE_TRAINED, FINE_TUNED = "pre-trained", "fine-tuned"
 STAR = "gamma* (*oracle*)"
 MEASURES = {  # metric: label, format
     "gamma": ("gamma", {}),
@@ -28,19 +29,7 @@ MEASURES = {  # metric: label, format
     "ece_y": ("calibration error of confidences (ECE)", PERCENT),
     "ece_u": ("the same, absent samples", PERCENT),
 }
-METHODS = {  # method: label, what it needs beside the fine-tuned model and its data
-    "alg": ("ALG (paper)", "nothing more"),
-    "alg_change": ("ALG, change since pre-training", "pre-trained model"),
-    "max_gap": ("largest-logit gap", "nothing more"),
-    "max_gap_change": ("largest-logit gap, change", "pre-trained model"),
-    "stand_in": ("**stand-ins** (`auto`)", "pre-trained model"),
-    "stand_in_sure": ("stand-ins, all taken for right", "pre-trained model"),
-    "pcv": ("PCV (paper)", "3 short runs from the pre-trained model"),
-    "pcv_balanced": ("PCV, balanced", "3 short runs from the pre-trained model"),
-    "pcv_stand_in": ("PCV with stand-ins", "3 short runs from the pre-trained model"),
-    "matched_share (transductive)": ("prior matching (*transductive*)", "unlabelled target images"),
-    "matched_stand_in (transductive)": ("**prior matching with stand-ins** (*transductive*)", "unlabelled target images, pre-trained model"),
-}
+NEEDS = {PRETRAINED: "pre-trained model", FOLDS: "3 short runs from the pre-trained model", UNLABELLED: "unlabelled target images"}
 TREATMENTS = {
     "none": "no treatment",
     "logit_adjustment": "logits adjusted by the training prior",
@@ -73,6 +62,14 @@ def maybe(frame: pd.DataFrame, digits: int = 2, scale: float = 1, **wanted: obje
         return spread(find(frame, **wanted), digits, scale)
     except UserError:
         return ""
+
+
+def title(method: str) -> str:
+    """An estimator's name on a page: what `auto` takes is bold, and *oracle* and *transductive* stand out."""
+    if method == ORACLE:
+        return STAR
+    plain = ESTIMATORS[method].title.replace("\n", " ").replace("(transductive)", "(*transductive*)")
+    return f"**{plain}** (`auto`)" if method == AUTO[0] else plain
 
 
 def seeds(frame: pd.DataFrame) -> str:
@@ -109,11 +106,9 @@ def untouched(ref) -> str:
 def against_pretrained(ref) -> str:
     """Accuracy of the shifted fine-tuned model minus the pre-trained one, with intervals."""
     found = ref.table("05_against_pretrained")
-    labels = {"none": "no shift"} | {name: label for name, (label, _) in METHODS.items()} | {ORACLE: STAR}
-    rows = []
-    for method, label in labels.items():
-        state = f"{FINE_TUNED}, {method}"
-        rows.append([label, *(interval(find(found, state=state, metric=metric), sign=True, **PERCENT) for metric in ("acc_uy", "acc_yy"))])
+    own = found[found["checkpoint"] == FINE_TUNED]
+    rows = [[title(method), *(interval(find(own, method=method, metric=metric), sign=True, **PERCENT) for metric in ("acc_uy", "acc_yy"))]
+            for method in own["method"].unique()]
     return table(rows, [seeds(found), "Acc_U/Y minus pre-trained", "Acc_Y/Y minus pre-trained"])
 
 
@@ -145,11 +140,14 @@ def estimators(ref) -> str:
     found = ref.table("09_shares")
     settings = [cell for cell in found["cell"].unique() if cell not in CELL_SUMMARIES]
     rows = []
-    for method, (label, needs) in METHODS.items():
+    for method in found["method"].unique():
+        if method in (NONE, ORACLE):
+            continue  # 0 and 1 by definition
         own = found[found["method"] == method]
+        needs = ", ".join(text for need, text in NEEDS.items() if need in ESTIMATORS[method].needs) or "nothing more"
         each = [number(find(own, cell=cell)["share"]) for cell in settings]
         median, worst = (find(own, cell=cell) for cell in CELL_SUMMARIES)
-        rows.append([label, needs, *each, interval(median, value="share"), number(worst["share"])])
+        rows.append([title(method), needs, *each, interval(median, value="share"), number(worst["share"])])
     return table(rows, [f"estimator ({seeds(found)})", "needs beside the fine-tuned model and its data", *settings, "median", "worst"])
 
 
@@ -157,9 +155,9 @@ def label_shift(ref) -> str:
     """Transductive estimators where absent images are rarer or more frequent than their classes: median, worst setting."""
     found = ref.table("09_mismatch")
     columns = {
-        "prior matching": ("classes", "matched_share (transductive)"),
+        "matched share": ("classes", "matched_share (transductive)"),
         "its mean with stand-ins": ("classes", "matched_stand_in (transductive)"),
-        "prior matching, told the true share": ("true", "matched_share (transductive)"),
+        "matched share, told the true share": ("true", "matched_share (transductive)"),
     }
     rows = []
     for share, own in found.groupby("absent_share"):
@@ -291,7 +289,7 @@ def mean(ref, metric: str, checkpoint: str = FINE_TUNED) -> str:
 
 def against(ref, method: str, metric: str = "acc_uy") -> str:
     """Points above the pre-trained model, with interval."""
-    row = find(ref.table("05_against_pretrained"), state=f"{FINE_TUNED}, {method}", metric=metric)
+    row = find(ref.table("05_against_pretrained"), checkpoint=FINE_TUNED, method=method, metric=metric)
     return interval(row, sign=True, **PERCENT) + f" (n = {row['n_seeds']:.0f})"
 
 

@@ -13,8 +13,8 @@ import re
 import shlex
 from pathlib import Path
 
-from .. import store
-from ..errors import UserError, unknown
+from ..core import files
+from ..core.errors import UserError, unknown
 from . import blocks
 from .reference import Missing, Reference
 
@@ -86,6 +86,6 @@ def fill(root: Path) -> list[Path]:
         except UserError as error:
             raise UserError(f"{page.relative_to(root)}: {error}") from None
         if new != text:
-            store.write_text(page, new)
+            files.write_text(page, new)
             changed.append(page)
     return changed

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import store
-from ..errors import UserError
+from ..core import files
+from ..core.errors import UserError
 
 KEPT = (  # tables of results/<benchmark>/ that pages and notebooks refer to
     "00_overview", "01_accuracy_change", "02_ncm_change", "03_decomposition_change", "04_head_at_the_end", "05_against_pretrained",
@@ -97,17 +97,17 @@ def keep(root: Path, benchmark: str, source: Path) -> None:
     digests = {}
     for name, figure in PICTURES.get(benchmark, {}).items():
         content = (source / "figures" / benchmark / f"{figure}.png").read_bytes()
-        store.write_bytes(root / "docs" / f"{name}.png", content)
+        files.write_bytes(root / "docs" / f"{name}.png", content)
         digests[name] = hashlib.sha256(content).hexdigest()
     made = dict(setting.split("=", 1) for setting in settings.read_text().split())
-    store.write_json(reference.folder / "made_on.json", {
+    files.write_json(reference.folder / "made_on.json", {
         **machine(), **environment(source, benchmark), "profile": made["profile"], "seeds": made["seeds"], "pictures": digests,
         "date": datetime.fromtimestamp((results / "claims.csv").stat().st_mtime, UTC).date().isoformat(),
     })
 
 
 def _write_table(target: Path, source: Path) -> None:
-    store.write_text(target, pd.read_csv(source).to_csv(index=False, float_format=DIGITS, lineterminator="\n"))
+    files.write_text(target, pd.read_csv(source).to_csv(index=False, float_format=DIGITS, lineterminator="\n"))
 
 
 def machine() -> dict:

@@ -38,7 +38,7 @@ def test_the_rates_are_means_over_seeds_of_the_kept_choices(digits):
 
 
 def test_an_estimate_shows_each_setting_their_median_and_the_worst(digits):
-    row = cells(blocks.estimators(digits))["ALG (paper)"]
+    row = cells(blocks.estimators(digits))["ALG"]
     shares = [float(text) for name, text in row.items() if name.startswith("lr ")]
     assert len(shares) == 2
     assert float(row["worst"]) == min(shares)

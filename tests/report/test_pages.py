@@ -84,6 +84,7 @@ def test_every_set_has_a_licence_on_the_page_of_benchmarks():
     text = (REPOSITORY / "docs" / "benchmarks.md").read_text()
     for benchmark in ("digits", "emoji"):
         for licence in Reference(REPOSITORY, benchmark).manifest()["licences"]:
+            assert licence["licence"] and licence["author"]
             assert f"`{licence['package']}` {licence['version']} | {licence['name']} | {licence['author']} | {licence['licence']}" in text
 
 

@@ -1,0 +1,13 @@
+from .analysis.gamma.curve import seen_absent_curve as seen_absent_curve
+from .analysis.gamma.curve import shift_logits as shift_logits
+from .analysis.gamma.estimators.logit_gap import average_logit_gap as average_logit_gap
+from .analysis.gamma.estimators.prior_matching import matched_share_gamma as matched_share_gamma
+from .analysis.gamma.estimators.pseudo_cv import pseudo_cross_validation as pseudo_cross_validation
+from .analysis.gamma.estimators.stand_in import stand_in_gamma as stand_in_gamma
+from .analysis.metrics.accuracy import accuracies as accuracies
+from .analysis.metrics.decomposition import softmax_decomposition as softmax_decomposition
+from .analysis.metrics.ncm import class_means as class_means
+from .analysis.metrics.ncm import ncm_scores as ncm_scores
+from .core.class_split import ClassSplit as ClassSplit
+from .core.errors import UserError as UserError
+from .deploy.calibrate import calibrate as calibrate

@@ -1,0 +1,175 @@
+"""Every way to choose gamma, by name: what it computes, what it needs to see, and how figures show it.
+
+Most see the fine-tuning data alone: labels of seen classes, no absent-class image. An estimator that needs more says so in
+`needs`. Transductive ones look at unlabelled images of the target domain; an oracle looks at their labels too.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ....core.class_split import ClassSplit
+from ....core.errors import UserError, unknown
+from ..curve import seen_absent_curve
+from . import logit_gap, prior_matching, pseudo_cv, stand_in
+from .pseudo_cv import Fold
+
+PRETRAINED, FOLDS, UNLABELLED, LABELS = "pretrained", "folds", "unlabelled", "labels"  # what an estimator may need
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an estimator may look at. The first three are the fine-tuning data in eval mode without augmentation.
+
+    logits : (N, C) of the fine-tuned model; labels : (N,) int64, all of seen classes; pretrained_logits : (N, C) of
+    the model before fine-tuning on the same rows; folds : of pseudo cross-validation; target_logits : (N', C) of the
+    fine-tuned model on target images of all classes; target_labels : (N',) int64, for an oracle. None: not at hand.
+    """
+
+    logits: torch.Tensor
+    labels: torch.Tensor
+    split: ClassSplit
+    pretrained_logits: torch.Tensor | None = None
+    folds: Sequence[Fold] | None = None
+    target_logits: torch.Tensor | None = None
+    target_labels: torch.Tensor | None = None
+
+    @property
+    def holds(self) -> frozenset[str]:
+        """Which of the needs of estimators are met."""
+        parts = {PRETRAINED: self.pretrained_logits, FOLDS: self.folds, UNLABELLED: self.target_logits, LABELS: self.target_labels}
+        return frozenset(name for name, part in parts.items() if part is not None)
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """gamma : what it computes from the evidence; title and marker : in figures; needs : beyond the fine-tuning data."""
+
+    gamma: Callable[[Evidence], float]
+    title: str
+    marker: str
+    needs: frozenset[str] = frozenset()
+
+    @property
+    def extra_training(self) -> bool:
+        """Whether it trains further networks: the folds."""
+        return FOLDS in self.needs
+
+    @property
+    def transductive(self) -> bool:
+        """Whether it looks at unlabelled target images, and not at their labels."""
+        return UNLABELLED in self.needs and not self.oracle
+
+    @property
+    def oracle(self) -> bool:
+        """Whether it looks at labels of absent classes."""
+        return LABELS in self.needs
+
+
+def _alg(e: Evidence) -> float:
+    return logit_gap.average_logit_gap(e.logits, e.labels, e.split)
+
+
+def _max_gap(e: Evidence) -> float:
+    return logit_gap.largest_logit_gap(e.logits, e.labels, e.split)
+
+
+def _alg_change(e: Evidence) -> float:
+    return _alg(e) - logit_gap.average_logit_gap(e.pretrained_logits, e.labels, e.split)
+
+
+def _max_gap_change(e: Evidence) -> float:
+    return _max_gap(e) - logit_gap.largest_logit_gap(e.pretrained_logits, e.labels, e.split)
+
+
+def _stand_in(e: Evidence) -> float:
+    return stand_in.stand_in_gamma(e.logits, e.pretrained_logits, e.labels, e.split)
+
+
+def _stand_in_sure(e: Evidence) -> float:
+    return stand_in.stand_in_gamma(e.logits, e.pretrained_logits, e.labels, e.split, torch.ones_like)
+
+
+def _pcv(e: Evidence) -> float:
+    return pseudo_cv.pseudo_cross_validation(e.folds, _alg(e), pseudo_cv.best_overall)
+
+
+def _pcv_balanced(e: Evidence) -> float:
+    return pseudo_cv.pseudo_cross_validation(e.folds, _alg(e), pseudo_cv.best_balanced)
+
+
+def _pcv_stand_in(e: Evidence) -> float:
+    return (_pcv_balanced(e) + _stand_in_sure(e)) / 2  # the two err to opposite sides on development runs
+
+
+def _matched_share(e: Evidence) -> float:
+    return prior_matching.matched_share_gamma(e.target_logits, e.split)
+
+
+def _matched_stand_in(e: Evidence) -> float:
+    return (_matched_share(e) + _stand_in(e)) / 2
+
+
+def _best(e: Evidence) -> float:
+    return seen_absent_curve(e.target_logits, e.target_labels, e.split).best().gamma
+
+
+NONE, ALG, ORACLE = "none", "alg", "gamma* (oracle)"
+ESTIMATORS: dict[str, Estimator] = {
+    NONE: Estimator(lambda e: 0.0, "no shift", "o"),
+    ALG: Estimator(_alg, "ALG", "^"),
+    "alg_change": Estimator(_alg_change, "ALG, change", ">", frozenset({PRETRAINED})),
+    "max_gap": Estimator(_max_gap, "largest-logit gap", "D"),
+    "max_gap_change": Estimator(_max_gap_change, "largest-logit gap, change", "d", frozenset({PRETRAINED})),
+    "stand_in": Estimator(_stand_in, "stand-ins", "s", frozenset({PRETRAINED})),
+    "stand_in_sure": Estimator(_stand_in_sure, "stand-ins, sure", "p", frozenset({PRETRAINED})),
+    "pcv": Estimator(_pcv, "PCV", "v", frozenset({FOLDS})),
+    "pcv_balanced": Estimator(_pcv_balanced, "PCV, balanced", "<", frozenset({FOLDS})),
+    "pcv_stand_in": Estimator(_pcv_stand_in, "PCV with stand-ins", "P", frozenset({FOLDS, PRETRAINED})),
+    "matched_share (transductive)": Estimator(_matched_share, "matched share (transductive)", "h", frozenset({UNLABELLED})),
+    "matched_stand_in (transductive)": Estimator(
+        _matched_stand_in, "matched share with\nstand-ins (transductive)", "|", frozenset({UNLABELLED, PRETRAINED})),
+    ORACLE: Estimator(_best, "$\\gamma^*$ (oracle)", "*", frozenset({UNLABELLED, LABELS})),
+}
+AUTO = ("stand_in", "max_gap")  # with and without the pre-trained model: chosen on development runs, see notebook 09
+
+
+def offered(needs_at_most: frozenset[str]) -> list[str]:
+    """The estimators that need nothing beyond the given needs; `none` is no choice."""
+    return [name for name, estimator in ESTIMATORS.items() if estimator.needs <= needs_at_most and name != NONE]
+
+
+def resolve(method: str, has_pretrained: bool) -> str:
+    """The estimator that a user's `method` stands for: `auto` takes the best that the fine-tuning data allow.
+
+    Raises UserError for a name that is not offered, and for one that compares with the pre-trained model without it.
+    Source: ours.
+    """
+    method = AUTO[0 if has_pretrained else 1] if method == "auto" else method
+    names = offered(frozenset({PRETRAINED}))
+    if method not in names:
+        raise unknown("method", method, ["auto", *names])
+    if ESTIMATORS[method].needs and not has_pretrained:
+        raise UserError(f"{method} compares with the pre-trained model; give its checkpoint or its logits too")
+    return method
+
+
+def estimate_gamma(method: str, evidence: Evidence) -> float:
+    """gamma by a named estimator of `ESTIMATORS`, or by `auto`.
+
+    `alg` and `max_gap` take the gap as it is; `alg_change` and `max_gap_change` subtract the pre-trained model's gap on
+    the same samples; `stand_in` is `stand_in_gamma`, and `stand_in_sure` takes every stand-in for right among the absent
+    classes; `pcv` is `pseudo_cross_validation`, `pcv_balanced` weighs both groups alike, `pcv_stand_in` is the mean of
+    `pcv_balanced` and `stand_in_sure`; the transductive ones match the share of absent predictions. Raises UserError as
+    `resolve`, for evidence that lacks what the estimator needs, for data that it refuses, and for a gamma that is not
+    finite. Source: `alg` and `pcv` paper section 6; the others ours.
+    """
+    if method not in ESTIMATORS:
+        method = resolve(method, PRETRAINED in evidence.holds)
+    estimator = ESTIMATORS[method]
+    if PRETRAINED in estimator.needs - evidence.holds:
+        raise UserError(f"{method} compares with the pre-trained model; give its checkpoint or its logits too")
+    if lacking := sorted(estimator.needs - evidence.holds):
+        raise UserError(f"{method} needs {' and '.join(lacking)}, which this evidence does not hold")
+    return logit_gap.finite(method, estimator.gamma(evidence))

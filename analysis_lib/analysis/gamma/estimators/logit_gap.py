@@ -1,0 +1,53 @@
+"""gamma from mean or largest logit gaps on the fine-tuning data."""
+
+import math
+
+import torch
+
+from ....core.class_split import ClassSplit
+from ....core.errors import UserError
+from ...metrics.accuracy import best_in, check_scores
+
+
+def check_fine_tuning_data(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> None:
+    """The contract of estimators of gamma: rows of seen classes only, of at least two. Raises UserError."""
+    check_scores(logits, labels, split)
+    if not len(labels):
+        raise UserError("estimating gamma needs fine-tuning data; there are no rows")
+    if not split.is_seen(labels).all():
+        count = int((~split.is_seen(labels)).sum())
+        raise UserError(f"estimating gamma takes fine-tuning data of seen classes only; {count} rows have absent labels, drop them")
+    if len(split.seen) == 1:
+        raise UserError("estimating gamma needs at least two seen classes: with one there is no wrong seen logit")
+
+
+def finite(method: str, gamma: float) -> float:
+    """gamma itself. Raises UserError when it is NaN or infinite."""
+    if not math.isfinite(gamma):
+        raise UserError(f"{method} finds no finite gamma ({gamma}): some logits are infinite; drop classes that are never predicted")
+    return gamma
+
+
+def average_logit_gap(train_logits: torch.Tensor, train_labels: torch.Tensor, split: ClassSplit) -> float:
+    """gamma_ALG: the mean wrong seen logit minus the mean absent logit, on the fine-tuning data.
+
+    train_logits : (N, C) in eval mode without augmentation; train_labels : (N,) int64, all of seen classes. Raises
+    UserError when a label is absent (the estimator must not see absent data) or when only one class is seen.
+    Source: paper section 6, ALG.
+    """
+    check_fine_tuning_data(train_logits, train_labels, split)
+    logits = train_logits.double()
+    own = logits.gather(1, train_labels[:, None]).squeeze(1)
+    wrong_seen = (logits[:, list(split.seen)].sum(1) - own) / (len(split.seen) - 1)
+    return (wrong_seen.mean() - logits[:, list(split.absent)].mean()).item()
+
+
+def largest_logit_gap(train_logits: torch.Tensor, train_labels: torch.Tensor, split: ClassSplit) -> float:
+    """The mean over samples of the largest wrong seen logit minus the largest absent logit.
+
+    Shapes, units and errors as in `average_logit_gap`. Prediction takes maxima, so this is the average logit gap with
+    the statistic that decides. Source: ours.
+    """
+    check_fine_tuning_data(train_logits, train_labels, split)
+    wrong = train_logits.double().scatter(1, train_labels[:, None], -torch.inf)
+    return (best_in(wrong, split.seen)[0] - best_in(wrong, split.absent)[0]).mean().item()

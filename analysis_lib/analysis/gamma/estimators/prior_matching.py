@@ -1,0 +1,29 @@
+"""gamma from the share of absent samples among unlabelled target images (transductive)."""
+
+import torch
+
+from ....core.class_split import ClassSplit
+from ....core.errors import UserError
+from ...metrics.accuracy import best_in
+from ..curve import between
+
+
+def matched_share_gamma(target_logits: torch.Tensor, split: ClassSplit, share: float | None = None) -> float:
+    """The gamma at which the wanted share of unlabelled target samples is predicted absent.
+
+    target_logits : (N, C) of the fine-tuned model on images of all classes; share : of absent samples among them, in
+    [0, 1]; when None that of the classes, which is right where classes are equally frequent. Of the states that one
+    gamma can reach, the nearest in share, the lower of two. Raises UserError for logits without rows, of other classes
+    or with NaN, for a sample whose groups cannot be compared, and for a share outside [0, 1]. Source: ours.
+    """
+    if target_logits.ndim != 2 or target_logits.shape[1] != split.num_classes or not len(target_logits):
+        raise UserError(f"the target logits have shape {tuple(target_logits.shape)}; expected (N, {split.num_classes}) with at least one row")
+    share = len(split.absent) / split.num_classes if share is None else share
+    if not 0 <= share <= 1:
+        raise UserError(f"the share of absent samples is {share}; expected a fraction from 0 to 1")
+    gaps = best_in(target_logits, split.seen)[0].double() - best_in(target_logits, split.absent)[0].double()
+    if target_logits.isnan().any() or gaps.isnan().any():
+        raise UserError("the target logits hold NaN, or infinities that leave a sample no finite gap; drop these samples")
+    breakpoints, counts = gaps[gaps.isfinite()].unique(return_counts=True)  # an infinite gap keeps its side whatever gamma
+    absent = (gaps == -torch.inf).sum() + torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return between(breakpoints)[(absent - share * len(gaps)).abs().argmin()].item()

@@ -1,0 +1,170 @@
+"""What one fine-tuning step does to the features of other samples, to first order and exactly.
+
+f(x) are the features (N, D) that enter the head, theta all parameters but the head's (P numbers), J(x) = df/dtheta.
+A step moves theta by sum_i J(x_i)^T u_i, one reverse pass over the fine-tuning batches; the features of any x' then move
+by J(x') times that, one forward-mode pass over the target batches. Memory holds one batch and a few parameter vectors
+(`class_kernel`: as many as it is allowed), however many samples there are; the kernel J(x') J(x_i)^T is never formed.
+
+The model has timm's face (forward_features, forward_head, get_classifier) and must be in eval mode: BatchNorm in train
+mode and dropout break the derivation. Images are prepared floats on the model's device. Nothing here changes the model.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.func import functional_call, jvp, vjp
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ...core.errors import UserError
+from .head_step import feature_gradients
+
+Step = dict[str, torch.Tensor]  # a direction in theta, under the names of model.named_parameters()
+
+
+class Images(Protocol):
+    """Prepared images (N, 3, H, W): a tensor, or anything with a length that loads the batch `images[rows]`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: torch.Tensor) -> torch.Tensor: ...
+
+
+class Backbone(nn.Module):
+    """f as a function of theta, with its two derivative products."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        if any(module.training for module in model.modules()):
+            raise UserError(f"this {type(model).__name__} is in train mode, where samples of a batch influence each other; call model.eval() first")
+        self.model = model
+        head = set(model.get_classifier().parameters())
+        self.theta = {name: value.detach() for name, value in model.named_parameters() if value not in head}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model.forward_head(self.model.forward_features(x), pre_logits=True)
+
+    def at(self, theta: Step, x: torch.Tensor) -> torch.Tensor:
+        return functional_call(self, {f"model.{name}": value for name, value in theta.items()}, (x,))
+
+    def push(self, x: torch.Tensor, step: Step) -> torch.Tensor:
+        """J(x) step, (N, D)."""
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward mode
+            return jvp(lambda theta: self.at(theta, x), (self.theta,), (step,))[1]
+
+    def pull_loss(self, x: torch.Tensor, labels: torch.Tensor) -> Step:
+        """sum_i J(x_i)^T g_i with g_i the gradient of sample i's cross-entropy in its features."""
+        features, pull = vjp(lambda theta: self.at(theta, x), self.theta)
+        head = self.model.get_classifier()
+        return pull(feature_gradients(head(features), labels.to(features.device), head.weight).to(features))[0]
+
+    def pull_probes(self, x: torch.Tensor, probes: torch.Tensor) -> Iterator[torch.Tensor]:
+        """sum_i J(x_i)^T v for each v of (R, D), one at a time, as a vector (P,) in channels-last order, the one of gradients in memory."""
+        features, pull = vjp(lambda theta: self.at(theta, x), self.theta)
+        for probe in probes.to(features):
+            step = pull(probe.expand_as(features))[0]
+            yield torch.cat([(part.movedim(1, -1) if part.ndim == 4 else part).flatten() for part in step.values()])
+
+    def pull_probe(self, x: torch.Tensor, probe: torch.Tensor) -> torch.Tensor:
+        return next(self.pull_probes(x, probe[None]))
+
+
+def batches(images: Images, rows: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Row numbers and images, batch by batch."""
+    yield from ((part, images[part]) for part in rows.split(batch_size))
+
+
+def _check_labels(images: Images, labels: torch.Tensor) -> None:
+    if labels.shape != (len(images),):
+        raise UserError(f"labels have shape {tuple(labels.shape)}; expected ({len(images)},), one for each image")
+
+
+def rows_by_class(images: Images, labels: torch.Tensor) -> list[torch.Tensor]:
+    """The row numbers of each class of `labels`, classes ascending."""
+    _check_labels(images, labels)
+    return [(labels == c).nonzero().squeeze(1) for c in labels.unique()]
+
+
+@torch.no_grad()
+def backbone_step(model: nn.Module, images: Images, labels: torch.Tensor, rows: torch.Tensor | None = None, batch_size: int = 64) -> Step:
+    """The share of `rows` in one SGD step of learning rate 1 on the backbone: -(1/N) sum_{i in rows} J(x_i)^T g_i.
+
+    images : (N, 3, H, W), the whole fine-tuning set; labels : (N,) int64 in 0..C-1; rows : row numbers, all when None.
+    The loss is the mean cross-entropy over all N and all C classes, so the shares of disjoint rows add up. Returns one
+    tensor for each backbone parameter, in its dtype. Raises UserError for a model in train mode and for labels that do
+    not fit. Source: ours, after the paper's explanation by gradient similarity.
+    """
+    backbone, n = Backbone(model), len(images)
+    _check_labels(images, labels)
+    total = {name: torch.zeros_like(value) for name, value in backbone.theta.items()}
+    for part, x in batches(images, torch.arange(n) if rows is None else rows, batch_size):
+        for name, gradient in backbone.pull_loss(x, labels[part]).items():
+            total[name].sub_(gradient, alpha=1 / n)
+    return total
+
+
+def predicted_displacement(model: nn.Module, targets: Images, step: Step, batch_size: int = 64) -> torch.Tensor:
+    """J(x') step: how the features of the targets move to first order, for learning rate 1.
+
+    targets : (N', 3, H, W); step : as from `backbone_step`. Returns (N', D) in the model's dtype. Raises UserError for a
+    model in train mode and for a step that is not one of its backbone. Source: forward-mode differentiation; ours.
+    """
+    backbone = Backbone(model)
+    _check_step(backbone, step)
+    return torch.cat([backbone.push(x, step) for _, x in batches(targets, torch.arange(len(targets)), batch_size)])
+
+
+@torch.no_grad()
+def actual_displacement(model: nn.Module, targets: Images, step: Step, eta: float, batch_size: int = 64) -> torch.Tensor:
+    """f(x') at theta + eta step minus f(x') at theta: (N', D) in the model's dtype.
+
+    Arguments and errors as in `predicted_displacement`. In float32 a small eta leaves rounding only. Source: ours.
+    """
+    backbone = Backbone(model)
+    _check_step(backbone, step)
+    return _moved_features(backbone, targets, step, eta, batch_size) - _moved_features(backbone, targets, step, 0.0, batch_size)
+
+
+def _moved_features(backbone: Backbone, targets: Images, step: Step, eta: float, batch_size: int) -> torch.Tensor:
+    moved = {name: value + eta * step[name] for name, value in backbone.theta.items()}
+    return torch.cat([backbone.at(moved, x) for _, x in batches(targets, torch.arange(len(targets)), batch_size)])
+
+
+def _check_step(backbone: Backbone, step: Step) -> None:
+    shapes, wanted = ({name: tuple(value.shape) for name, value in part.items()} for part in (step, backbone.theta))
+    if shapes != wanted:
+        odd = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
+        raise UserError(f"the step does not fit the backbone at {odd[0]!r} ({len(odd)} of {len(wanted)} parameters); make it with the same model")
+
+
+@torch.no_grad()
+def step_check(model: nn.Module, targets: Images, step: Step, etas: Sequence[float], batch_size: int = 64) -> pd.DataFrame:
+    """How far the first-order picture reaches: the predicted against the actual displacement, at each learning rate.
+
+    Columns: eta; cosine, of the two displacements of all targets, flattened; relative_error, the mean over targets of the
+    norm of the difference over the norm of the actual one, NaN where a target does not move. It falls linearly with eta for a
+    smooth network. A ReLU that changes side makes a target's error jump, and ever fewer targets meet one: their mean
+    still falls linearly, the norm over all targets only with the square root of eta. Arguments and errors as in
+    `predicted_displacement`. Source: ours.
+    """
+    backbone, slope, table = Backbone(model), predicted_displacement(model, targets, step, batch_size).double(), []
+    start = _moved_features(backbone, targets, step, 0.0, batch_size)
+    for eta in etas:
+        actual, predicted = (_moved_features(backbone, targets, step, eta, batch_size) - start).double(), eta * slope
+        cosine = (actual * predicted).sum() / (actual.norm() * predicted.norm())
+        error = (actual - predicted).norm(dim=1) / actual.norm(dim=1)
+        table.append({"eta": eta, "cosine": cosine.item(), "relative_error": error.mean().item()})
+    return pd.DataFrame(table)
+
+
+def class_displacements(model: nn.Module, images: Images, labels: torch.Tensor, targets: Images, batch_size: int = 64) -> Iterator[torch.Tensor]:
+    """a_c(x'): the first-order displacement of the targets that is due to the examples of each class c.
+
+    images, labels : the fine-tuning set, as in `backbone_step`; targets : (N', 3, H, W). Yields (N', D) for each of the K
+    classes of `labels`, ascending, so that only one is in memory: stack them for (K, N', D), add them for the whole
+    displacement. Costs N reverse and K N' forward-mode passes. Errors as in `backbone_step`, at the first one. Source: ours.
+    """
+    for rows in rows_by_class(images, labels):
+        yield predicted_displacement(model, targets, backbone_step(model, images, labels, rows, batch_size), batch_size)

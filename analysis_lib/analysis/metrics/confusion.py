@@ -1,0 +1,30 @@
+"""Which group, and which class, takes the samples of the other group."""
+
+import torch
+
+from ...core.class_split import ClassSplit
+from .accuracy import check_scores
+
+
+def group_confusion(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> torch.Tensor:
+    """Where the samples of each group go: (2, 2) float64, rows the true group and columns the predicted one, seen first.
+
+    Rows sum to 1; NaN for a group without samples. logits : (N, C); labels : (N,) int64. Raises UserError for shapes or
+    labels that do not fit. Source: paper section 5.
+    """
+    check_scores(logits, labels, split)
+    true, predicted = split.is_seen(labels), split.is_seen(logits.argmax(1))
+    to_seen = torch.stack([predicted[true].double().mean(), predicted[~true].double().mean()])
+    return torch.stack([to_seen, 1 - to_seen], 1)
+
+
+def thieves(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> torch.Tensor:
+    """Who takes the absent samples: (K, 3) int64 rows of absent class, seen class predicted for it, samples taken; ascending.
+
+    logits : (N, C); labels : (N,) int64. Raises UserError for shapes or labels that do not fit. Source: ours.
+    """
+    check_scores(logits, labels, split)
+    predicted = logits.argmax(1)
+    lost = ~split.is_seen(labels) & split.is_seen(predicted)
+    pairs, counts = torch.stack([labels[lost], predicted[lost]], 1).unique(dim=0, return_counts=True)
+    return torch.cat([pairs, counts[:, None]], 1)

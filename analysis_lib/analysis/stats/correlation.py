@@ -1,0 +1,35 @@
+"""How strongly a prediction and an outcome go together over classes, in several independent groups of them."""
+
+from collections.abc import Sequence
+
+import torch
+
+from ...core.errors import UserError
+from ..influence.attribution import rank_correlation
+
+
+def spearman_over_groups(
+    predicted: Sequence[torch.Tensor], observed: Sequence[torch.Tensor], generator: torch.Generator, resamples: int = 2000
+) -> tuple[float, float, float]:
+    """The mean over groups of Spearman's rank correlation, with its 95 % percentile interval: (mean, low, high).
+
+    predicted, observed : for each group, such as the absent classes of one seed, two (n_g,) tensors in one order; entries
+    that are NaN in either are left out. The bootstrap draws groups, and items within each. NaN where a group is
+    constant or has fewer than three items. Raises UserError for groups that do not fit. Source: ours.
+    """
+    if len(predicted) != len(observed) or not predicted or any(a.shape != b.shape or a.ndim != 1 for a, b in zip(predicted, observed)):
+        raise UserError("predictions and outcomes do not fit together; give two (n,) tensors for each group, and at least one group")
+    kept = [~(a.isnan() | b.isnan()) for a, b in zip(predicted, observed)]
+    pairs = [(a[keep].double(), b[keep].double()) for a, b, keep in zip(predicted, observed, kept)]
+    whole = torch.stack([rank_correlation(a[None], b[None])[0] for a, b in pairs]).mean()
+    if min(len(a) for a, _ in pairs) < 3 or whole.isnan():
+        return (float("nan"),) * 3
+
+    def redrawn(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        rows = torch.randint(len(a), (resamples, len(a)), generator=generator)
+        return rank_correlation(a[rows], b[rows])
+
+    picks = torch.randint(len(pairs), (len(pairs), 1, resamples), generator=generator)  # a group picked twice is drawn anew
+    means = torch.stack([torch.stack([redrawn(*pair) for pair in pairs]).gather(0, pick)[0] for pick in picks]).mean(0)
+    low, high = means.nanquantile(means.new_tensor([0.025, 0.975])).tolist()
+    return whole.item(), low, high

@@ -1,0 +1,45 @@
+"""The benchmarks that this package knows, by name. A new one is a file with its `BENCHMARK`, and a line here."""
+
+import torch
+
+from ..core.errors import unknown
+from . import digits, emoji, folder
+from .benchmark import Benchmark, Grid
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "digits": digits.BENCHMARK,
+    "emoji": emoji.BENCHMARK,
+}
+
+
+def describe(name: str) -> Benchmark:
+    """The benchmark of that name; a manifest that is not made here takes the gentle recipes and its own images."""
+    return BENCHMARKS.get(name, folder.BENCHMARK)
+
+
+def builder(name: str) -> Benchmark:
+    """The benchmark whose `build_images` a manifest names. Raises UserError for an unknown one."""
+    builders = {"folder": folder.BENCHMARK} | BENCHMARKS
+    if name not in builders:
+        raise unknown("builder", name, builders)
+    return builders[name]
+
+
+def recipe(benchmark: str, profile: str) -> dict:
+    """The RunSpec fields of a benchmark's profile. Raises UserError for a profile that it does not have."""
+    recipes = describe(benchmark).recipes
+    if profile not in recipes:
+        raise unknown("profile", profile, recipes)
+    return recipes[profile]
+
+
+def grid(benchmark: str, profile: str) -> Grid:
+    """The grid of a benchmark's profile; where it has none, the recipe alone. Raises UserError as `recipe`."""
+    fields = recipe(benchmark, profile)
+    return describe(benchmark).grids.get(profile) or Grid((fields["lr"],), (fields["epochs"],))
+
+
+def source_images(benchmark: str) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Images and labels of the source domain, where the starting network is trained here; else None."""
+    build = describe(benchmark).source_images
+    return build() if build else None

@@ -1,0 +1,38 @@
+"""A manifest over image files in a folder."""
+
+import hashlib
+import io
+
+import torch
+from PIL import Image
+from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
+
+from ..core import paths
+from ..core.errors import UserError
+from ..core.progress import progress
+from .benchmark import Benchmark
+from .manifest import Manifest
+
+
+def decode_folder(manifest: Manifest) -> torch.Tensor:
+    """Decode image files under the folder named by the head's `source`: shorter side resized, centre cropped."""
+    folder = paths.image_folder(manifest.head.source)
+    size = manifest.head.image_size
+    images = torch.empty(len(manifest.body), 3, size, size, dtype=torch.uint8)
+    bad = []
+    for i, row in enumerate(progress(manifest.body.itertuples(), "decoding")):
+        try:
+            data = (folder / row.path).read_bytes()
+            if hashlib.sha256(data).hexdigest() != row.sha256:
+                raise OSError("its sha256 differs from the manifest")
+            picture = Image.open(io.BytesIO(data)).convert("RGB")
+            images[i] = center_crop(resize(pil_to_tensor(picture), size, antialias=True), [size, size])
+        except OSError as error:  # PIL's errors for damaged and truncated images are OSErrors too
+            bad.append(f"{row.path} ({error.strerror or error})")
+    if bad:
+        raise UserError(f"{len(bad)} of {len(manifest.body)} images under {paths.shown(folder)} cannot be used, first "
+                        f"{', '.join(bad[:3])}; restore them or correct {paths.shown(paths.manifest_body(manifest.name))}")
+    return images
+
+
+BENCHMARK = Benchmark(decode_folder)

@@ -1,0 +1,176 @@
+"""A manifest fixes a benchmark: its classes in order, its files, its split.
+
+Head (`<name>.json`): what the benchmark is, its licences, model, image size, and the sha256 of the body.
+Body (`<name>.csv`): one row per image with columns path, label, split, group, sha256. Images of one group show
+the same drawing (or person, or scene) and never lie on both sides of the split.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+import pydantic
+import torch
+
+from ..core import files, paths
+from ..core.class_split import ClassSplit
+from ..core.errors import UserError, unknown
+from ..core.seeds import generator_for
+
+COLUMNS = ["path", "label", "split", "group", "sha256"]
+
+
+class _Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class Licence(_Strict):
+    """A set of images, who made it and under which licence."""
+
+    name: str
+    author: str
+    licence: str
+    package: str
+    version: str
+    integrity: str
+
+
+class Augmentation(_Strict):
+    """Random crops of `scale` of the area, resized back, and horizontal flips where a mirrored class is the same class."""
+
+    scale: tuple[float, float]
+    flip: bool
+
+
+class Head(_Strict):
+    """What a manifest says beside its rows."""
+
+    name: str
+    title: str
+    source: str
+    builder: str
+    licences: list[Licence]
+    class_names: list[str]
+    class_ids: list[int] | None = None  # rows of the pre-trained head that are kept, in class order
+    seen: float | list[str]
+    model: str
+    weights: str
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    augmentation: Augmentation
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A verified head and body; `digest` names both."""
+
+    head: Head
+    body: pd.DataFrame
+    digest: str
+
+    @property
+    def name(self) -> str:
+        return self.head.name
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.head.class_names
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """(N,) int64, in row order."""
+        return torch.tensor(self.body["label"].to_numpy())
+
+    def rows(self, split: str) -> torch.Tensor:
+        """Row numbers of `train` or `test`, int64."""
+        return torch.tensor((self.body["split"] == split).to_numpy()).nonzero().squeeze(1)
+
+    def class_split(self, seed: int, seen: Sequence[str] = ()) -> ClassSplit:
+        """Seen and absent classes: those named in `seen`, else in the head, else a share drawn by a named seed.
+
+        Raises UserError for a name that is not a class, and for an empty seen or absent set.
+        """
+        chosen = list(seen) or self.head.seen
+        if isinstance(chosen, float):
+            order = torch.randperm(len(self.class_names), generator=generator_for("split", self.name, seed))
+            return ClassSplit(len(self.class_names), order[: round(chosen * len(order))].tolist())
+        for name in chosen:
+            if name not in self.class_names:
+                raise unknown(f"class in benchmark {self.name!r}", name, self.class_names)
+        return ClassSplit(len(self.class_names), [self.class_names.index(name) for name in chosen])
+
+
+def load_manifest(benchmark: str) -> Manifest:
+    """Read and verify a manifest. Raises UserError that names the file, the first offenders and the remedy."""
+    path = paths.manifest_head(benchmark)
+    available = [other.stem for other in path.parent.glob("*.json")]
+    if benchmark not in available:
+        raise unknown("benchmark", benchmark, available)
+    return read_manifest(path)
+
+
+def read_manifest(head_path: Path) -> Manifest:
+    """The manifest of a head file and of the CSV of the same name beside it. Raises UserError as `load_manifest`."""
+    benchmark, body_path = head_path.stem, head_path.with_suffix(".csv")
+    try:
+        head = Head.model_validate_json(_read(head_path))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{paths.shown(head_path)}: field {'.'.join(map(str, first['loc']))!r}: {first['msg']}") from None
+    raw = _read(body_path)
+    if hashlib.sha256(raw).hexdigest() != head.sha256:
+        raise UserError(f"{paths.shown(body_path)} does not match the sha256 in {paths.shown(head_path)}; restore both "
+                        f"with git, or rebuild them with `python -m analysis_lib manifest {benchmark}`")
+    body = pd.read_csv(io.BytesIO(raw), dtype={"path": str, "split": str, "group": str, "sha256": str})
+    if head.name != benchmark:
+        raise UserError(f"{paths.shown(head_path)} says its name is {head.name!r}; it must be {benchmark!r}, as the file's")
+    if head.class_ids is not None and len(head.class_ids) != len(head.class_names):
+        raise UserError(f"{paths.shown(head_path)}: {len(head.class_ids)} class_ids for {len(head.class_names)} class_names; give one each")
+    check_body(body, len(head.class_names), paths.shown(body_path))
+    digest = hashlib.sha256(head.model_dump_json().encode()).hexdigest()[:12]
+    return Manifest(head, body, digest)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {paths.shown(path)} ({error.strerror}); a manifest is a .json and a .csv file; restore both") from None
+
+
+def check_body(body: pd.DataFrame, num_classes: int, where: str) -> None:
+    """The rules a body keeps. Raises UserError with the first three offending rows."""
+    if list(body.columns) != COLUMNS:
+        raise UserError(f"{where}: columns are {', '.join(body.columns)}; expected {', '.join(COLUMNS)}")
+    for side in ("train", "test"):
+        if side not in set(body["split"]):
+            raise UserError(f"{where}: there is no {side} row; a benchmark needs both")
+    sides = body.groupby("group")["split"].transform("nunique")
+    posix = body["path"].fillna("").map(PurePosixPath)
+    rules = {
+        "path, group or split is empty": body[["path", "group", "split"]].isna().any(axis=1),
+        f"label is no whole number in 0..{num_classes - 1}": ~body["label"].isin(range(num_classes)),
+        "split is neither train nor test": ~body["split"].isin(["train", "test"]),
+        "path is absolute or leaves the root": posix.map(lambda path: path.is_absolute() or ".." in path.parts),
+        "path appears twice": body["path"].duplicated(),
+        "group lies on both sides of the split": sides > 1,
+    }
+    for rule, broken in rules.items():
+        if broken.any():
+            first = ", ".join(map(str, body.loc[broken, "path"].head(3)))
+            raise UserError(f"{where}: {rule} in {int(broken.sum())} rows, first {first}; mend the rows or rebuild it")
+
+
+def save_manifest(head: dict, body: pd.DataFrame) -> None:
+    """Write head and body; the head gets the body's sha256. The body is checked first."""
+    check_body(body, len(head["class_names"]), head["name"])
+    raw = body.to_csv(index=False, lineterminator="\n")
+    checked = Head.model_validate(head | {"sha256": hashlib.sha256(raw.encode()).hexdigest()})
+    files.write_text(paths.manifest_body(head["name"]), raw)
+    files.write_text(paths.manifest_head(head["name"]), json.dumps(checked.model_dump(mode="json"), indent=1) + "\n")

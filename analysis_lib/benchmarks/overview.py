@@ -1,0 +1,37 @@
+"""What a benchmark holds, before any model sees it: counts and a few pictures."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+
+from ..core.seeds import generator_for
+from .manifest import Manifest
+
+
+def overview(manifest: Manifest, seeds: Sequence[int]) -> pd.DataFrame:
+    """Classes and images per seed: columns seed, group, classes, train, test.
+
+    Training images of absent classes never reach fine-tuning; only the NCM probe uses them.
+    """
+    rows = []
+    for seed in seeds:
+        split = manifest.class_split(seed)
+        seen = split.is_seen(manifest.labels)
+        for group, classes, mask in (("seen", split.seen, seen), ("absent", split.absent, ~seen)):
+            counts = {part: int(mask[manifest.rows(part)].sum()) for part in ("train", "test")}
+            rows.append({"seed": seed, "group": group, "classes": len(classes), **counts})
+    return pd.DataFrame(rows)
+
+
+def gallery(manifest: Manifest, seed: int, most: int = 32) -> tuple[list[int], list[str]]:
+    """Rows of one training image for up to `most` classes, and titles that say whether each class is seen."""
+    split = manifest.class_split(seed)
+    order = torch.randperm(split.num_classes, generator=generator_for("gallery", manifest.name, seed))[:most].sort().values
+    labels, train = manifest.labels, manifest.rows("train")
+    rows, titles = [], []
+    for label in order.tolist():
+        own = train[labels[train] == label]
+        rows.append(own[torch.randint(len(own), (), generator=generator_for("gallery", manifest.name, seed, label))].item())
+        titles.append(f"{manifest.class_names[label][:14]} ({'seen' if label in split.seen else 'absent'})")
+    return rows, titles

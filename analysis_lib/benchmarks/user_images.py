@@ -1,0 +1,162 @@
+"""Anyone's labelled images: a folder with a sub-folder for each class, a list file or a manifest; decoded in batches.
+
+A class is a name or an id. Names become ids by a list of names in head order.
+"""
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import torch
+from PIL import Image
+
+from ..core import external_files, paths
+from ..core.errors import UserError, unknown
+from ..core.progress import log
+from .manifest import read_manifest
+
+
+@dataclass(frozen=True)
+class Source:
+    """files : N image files; classes : the class of each as it was written, a name or an id; names : the sorted names
+    of all class sub-folders or the manifest's classes, empty for a list; where : what was opened, for messages."""
+
+    files: list[Path]
+    classes: list[str]
+    names: list[str]
+    where: str
+
+    def labels(self, names: Sequence[str], num_classes: int) -> torch.Tensor:
+        """(N,) int64. Raises UserError for a class that is neither a name nor an id."""
+        ids = {name: class_id(name, names, num_classes, self.where) for name in dict.fromkeys(self.classes)}
+        return torch.tensor([ids[name] for name in self.classes])
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a source is the head of a manifest, by its name."""
+    return path.suffix.lower() == ".json" and not path.is_dir()
+
+
+def open_source(path: Path, part: str) -> Source:
+    """The images of a folder, a list file, or the `train` or `test` part of a manifest, in a fixed order; nothing is decoded yet.
+
+    Raises UserError when there is none, for list lines that are no `relative/path label`, leave the list's folder or
+    name a missing file, and for a manifest that `read_manifest` refuses or whose images are not files as it lists them.
+    """
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.is_file():
+        raise UserError(f"there is no {paths.shown(path)}; give a folder with a sub-folder for each class, a list file, a manifest, or ready logits")
+    return _open_manifest(path, part) if is_manifest(path) else _open_list(path)
+
+
+def _open_folder(path: Path) -> Source:
+    folders = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    pairs, ignored = [], []
+    for folder in folders:
+        for file in sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")):
+            (pairs if file.suffix.lower() in Image.registered_extensions() else ignored).append((file, folder.name))
+    if ignored:
+        log(f"{paths.shown(path)}: {len(ignored)} files are no images by their names, first {ignored[0][0].name}; they are left out")
+    if not pairs:
+        raise UserError(f"{paths.shown(path)} has no images in class sub-folders; expected {paths.shown(path)}/<class>/<image>")
+    return Source([file for file, _ in pairs], [name for _, name in pairs], [folder.name for folder in folders], paths.shown(path))
+
+
+def _open_list(path: Path) -> Source:
+    rows = [line.rpartition(" ") for line in external_files.read_lines(path)]
+    files = [path.parent / name.rstrip() for name, _, _ in rows]
+    rules = {
+        "is no `relative/path label`": [not name.strip() for name, _, _ in rows],
+        "leaves the list's folder": [PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name, _, _ in rows],
+        "names a file that is not there": [not file.is_file() for file in files],
+    }
+    for rule, broken in rules.items():
+        if any(broken):
+            raise UserError(f"{paths.shown(path)}: {sum(broken)} of {len(rows)} lines: the line {rule}, first "
+                            f"{''.join(rows[broken.index(True)])[:80]!r}; correct the list")
+    if not rows:
+        raise UserError(f"{paths.shown(path)} is empty; write one `relative/path label` a line")
+    return Source(files, [name for _, _, name in rows], [], paths.shown(path))
+
+
+def _open_manifest(path: Path, part: str) -> Source:
+    manifest = read_manifest(path)
+    if manifest.head.builder != "folder":
+        raise UserError(f"the images of {paths.shown(path)} are made by {manifest.head.builder!r} and are no files; "
+                        "give a manifest whose builder is 'folder'")
+    ours = path.resolve() == paths.manifest_head(manifest.name).resolve()
+    folder = paths.image_folder(manifest.head.source) if ours else (path.resolve().parent / manifest.head.source)  # else beside the manifest
+    body = manifest.body[manifest.body["split"] == part]
+    files = [folder / name for name in body["path"]]
+    changed = [file for file, digest in zip(files, body["sha256"]) if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest]
+    if changed:
+        raise UserError(f"{len(changed)} of {len(files)} {part} images of {paths.shown(path)} are missing or not as listed, first "
+                        f"{', '.join(paths.shown(file) for file in changed[:3])}; restore them or correct the manifest")
+    return Source(files, [manifest.class_names[label] for label in body["label"]], manifest.class_names, paths.shown(path))
+
+
+def class_names(sources: Sequence[Source], num_classes: int) -> list[str]:
+    """Names in head order from the first source that has one for every output; else none.
+
+    Numbers whose alphabetical order is not their own order could mean both, so they raise UserError.
+    """
+    for source in sources:
+        if len(source.names) == num_classes:
+            if all(name.isdecimal() for name in source.names) and sorted(source.names, key=int) != source.names:
+                raise UserError(f"the class folders of {source.where} are numbers that sort differently as text ('10' before '2'); "
+                                "say which output is which with --classes FILE, one folder name a line in head order")
+            return source.names
+    return []
+
+
+def class_id(written: str, names: Sequence[str], num_classes: int, where: str) -> int:
+    """The index of a class that was written as a name or, failing that, as an id. Raises UserError."""
+    if written in names:
+        return names.index(written)
+    if written.isdecimal() and int(written) < num_classes:
+        return int(written)
+    if names:
+        raise unknown(f"class in {where}", written, names)
+    raise UserError(f"{where} has the class {written!r}, which is no id in 0..{num_classes - 1}; name the {num_classes} outputs with "
+                    "--classes FILE, one name a line in head order")
+
+
+@dataclass(frozen=True)
+class ImageBatches:
+    """Batches (images (B, 3, H, W) float, labels (B,) int64) of image files, decoded by threads as they are asked for.
+
+    Iterating raises UserError at the end of the data that counts and names the images that cannot be read; no batch
+    is handed out after the first of them.
+    """
+
+    files: Sequence[Path]
+    labels: torch.Tensor
+    transform: Callable[[Image.Image], torch.Tensor]
+    batch_size: int = 32
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.files) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        bad: list[str] = []
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for rows in torch.arange(len(self.files)).split(self.batch_size):
+                decoded = list(pool.map(self._decode, [self.files[row] for row in rows]))
+                bad += [answer for answer in decoded if isinstance(answer, str)]
+                if not bad:
+                    yield torch.stack(decoded), self.labels[rows]
+        if bad:
+            raise UserError(f"{len(bad)} of {len(self.files)} images cannot be read, first {', '.join(bad[:3])}; restore or remove them")
+
+    def _decode(self, file: Path) -> torch.Tensor | str:
+        """The transformed image, or why there is none."""
+        try:
+            with Image.open(file) as picture:
+                return self.transform(picture.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what PIL raises for damaged files
+            return f"{paths.shown(file)} ({getattr(error, 'strerror', None) or 'damaged or no image'})"

@@ -1,0 +1,22 @@
+"""`report`: print the summary of a benchmark."""
+
+import argparse
+
+from .data import BENCHMARK
+
+
+def add_verb(verbs) -> None:
+    """Add the parser of `report` to argparse's sub-parsers."""
+    verb = verbs.add_parser("report", help="print the summary that notebook 05 wrote")
+    verb.add_argument("benchmark", help=BENCHMARK)
+    verb.set_defaults(act=act)
+
+
+def act(arguments: argparse.Namespace) -> None:
+    """Print mean, standard deviation and n of every metric before and after fine-tuning."""
+    from ..core import files
+    from ..runs.run_set import FINE_TUNED, PRE_TRAINED
+
+    summary = files.read_table(arguments.benchmark, "summary_mean")
+    summary["text"] = [f"{row.mean:.3f}" + (f" ± {row.std:.3f}" if row.n > 1 else "") + f" (n={row.n})" for row in summary.itertuples()]
+    print(summary.pivot(index="metric", columns="checkpoint", values="text")[[PRE_TRAINED, FINE_TUNED]].to_string())

@@ -1,0 +1,27 @@
+"""`run`: make the runs that the studies declare."""
+
+import argparse
+
+from .data import BENCHMARK
+
+
+def add_verb(verbs) -> None:
+    """Add the parser of `run` to argparse's sub-parsers."""
+    verb = verbs.add_parser("run", help="make the fine-tuning runs that the studies of a benchmark need; continues what was interrupted")
+    verb.add_argument("benchmark", help=BENCHMARK)
+    verb.add_argument("--profile", default="default", help="smoke, default or full (default: %(default)s)")
+    verb.add_argument("--seeds", default="0,1,2", help="class splits and training orders (default: %(default)s)")
+    verb.add_argument("--device", default="", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
+    verb.add_argument("--studies", default="", metavar="NAMES", help="only these studies, separated by commas (default: all)")
+    verb.set_defaults(act=act)
+
+
+def act(arguments: argparse.Namespace) -> None:
+    """Make the union of the studies' runs, printing each folder once it is finished."""
+    from ..core import paths
+    from ..report.notebooks import parse_integers
+    from ..studies import STUDIES, make_runs
+
+    names = arguments.studies.split(",") if arguments.studies else list(STUDIES)
+    for spec in make_runs(names, arguments.benchmark, arguments.profile, parse_integers("seeds", arguments.seeds), arguments.device):
+        print(paths.shown(paths.run(spec.run_id)), flush=True)

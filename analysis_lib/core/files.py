@@ -1,0 +1,142 @@
+"""Artifacts that are whole or absent: each is written to a temporary name and renamed.
+
+A run directory is missing, partial or done; `done` is its last file. Nothing is pickled.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import safetensors.torch
+import torch
+
+from . import paths
+from .errors import UserError
+from .progress import log
+
+TEMPORARY = ".tmp"
+
+
+@contextlib.contextmanager
+def writing(path: Path):
+    """Turn a full disk or a folder that cannot be written into a UserError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"the disk is full: {paths.shown(path)} was not written; free some space and run "
+                            "the same command again, it continues where it stopped") from None
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise UserError(f"cannot write {paths.shown(path)} ({error.strerror}); make its folder writable or "
+                            "set FTC_ROOT to a folder that is") from None
+        raise
+
+
+@contextlib.contextmanager
+def replacing(path: Path):
+    """A temporary path beside `path` that takes its place if the block succeeds and is removed if it fails.
+
+    Raises UserError as `writing` does.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process was writing; call it while holding the folder's lock."""
+    for leftover in folder.rglob(f".*{TEMPORARY}"):
+        leftover.unlink()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole; raises as `replacing` does."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text; raises as `replacing` does."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON with sorted keys; raises as `replacing` does."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write named tensors as safetensors; strided views are stored contiguous."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, safetensors.torch.save(plain, metadata))
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file onto the CPU. Raises UserError when it is absent or damaged."""
+    return _open_tensors(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a mapping)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Only the metadata of a safetensors file."""
+    return _open_tensors(path, lambda file: file.metadata() or {})
+
+
+def _open_tensors(path: Path, take):
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return take(file)
+    except (OSError, safetensors.SafetensorError) as error:
+        inside = path.is_relative_to(paths.runs())
+        culprit = paths.run(path.relative_to(paths.runs()).parts[0]) if inside else path
+        raise UserError(f"cannot read {paths.shown(path)} ({error}); delete {paths.shown(culprit)} and run the same command again") from None
+
+
+def kept(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The tensors of a file, made and written by whoever asks first while others wait."""
+    if not path.exists():
+        with locked(f"{path.parent.name}-{path.stem}"):
+            if not path.exists():
+                sweep(path.parent)
+                write_tensors(path, make())
+    return read_tensors(path)
+
+
+def write_table(df: pd.DataFrame, benchmark: str, name: str) -> Path:
+    """Write a tidy table to results/<benchmark>/<name>.csv, with digits enough to read every float back."""
+    path = paths.table(benchmark, name)
+    write_text(path, df.to_csv(index=False, lineterminator="\n"))
+    return path
+
+
+def read_table(benchmark: str, name: str) -> pd.DataFrame:
+    """Read results/<benchmark>/<name>.csv. Raises UserError when it is not there yet."""
+    path = paths.table(benchmark, name)
+    if not path.exists():
+        raise UserError(f"there is no {paths.shown(path)} yet; run `make reproduce BENCHMARK={benchmark}`")
+    return pd.read_csv(path)
+
+
+@contextlib.contextmanager
+def locked(name: str):
+    """Hold a run, or a shared cache, for one process; the system lets go when that process ends, however it ends."""
+    path = paths.lock(name)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log(f"waiting for another process that is making {name}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,126 @@
+"""Every location and artifact name; nothing else joins path strings."""
+
+import os
+from pathlib import Path
+
+
+def root() -> Path:
+    """The project folder: `FTC_ROOT` if set, else the checkout that holds this package, else the current folder."""
+    if "FTC_ROOT" in os.environ:
+        return Path(os.environ["FTC_ROOT"]).resolve()
+    checkout = Path(__file__).resolve().parents[2]
+    return checkout if (checkout / "data_manifests").is_dir() else Path.cwd()
+
+
+def shown(path: Path) -> str:
+    """`path` as messages show it: relative to the project folder where it lies inside."""
+    path = Path(path)
+    return str(path.relative_to(root())) if path.is_relative_to(root()) else str(path)
+
+
+# data
+def manifest_head(benchmark: str) -> Path:
+    return root() / "data_manifests" / f"{benchmark}.json"
+
+
+def manifest_body(benchmark: str) -> Path:
+    return root() / "data_manifests" / f"{benchmark}.csv"
+
+
+def emoji_classes() -> Path:
+    return root() / "data_manifests" / "emoji_classes.csv"
+
+
+def image_folder(source: str) -> Path:
+    return (root() / source).resolve()
+
+
+def packages() -> Path:
+    return root() / "data" / "packages"
+
+
+def npm_archive(package: str, version: str) -> Path:
+    return packages() / f"{package.lstrip('@').replace('/', '-')}-{version}.tgz"
+
+
+def image_cache(benchmark: str, digest: str) -> Path:
+    return root() / "data" / f"{benchmark}-{digest}.safetensors"
+
+
+# runs
+def runs() -> Path:
+    return root() / "runs"
+
+
+def run(run_id: str) -> Path:
+    return runs() / run_id
+
+
+def run_spec(run_id: str) -> Path:
+    return run(run_id) / "spec.json"
+
+
+def run_environment(run_id: str) -> Path:
+    return run(run_id) / "environment.json"
+
+
+def lock(name: str) -> Path:
+    return runs() / f".{name}.lock"
+
+
+def run_metrics(run_id: str) -> Path:
+    return run(run_id) / "metrics.jsonl"
+
+
+def run_checkpoint(run_id: str) -> Path:
+    return run(run_id) / "checkpoint.safetensors"
+
+
+def run_model(run_id: str) -> Path:
+    return run(run_id) / "model.safetensors"
+
+
+def run_head(run_id: str, epoch: int) -> Path:
+    return run(run_id) / f"epoch_{epoch:03d}" / "head.safetensors"
+
+
+def run_outputs(run_id: str, epoch: int, part: str) -> Path:
+    return run(run_id) / f"epoch_{epoch:03d}" / f"{part}.safetensors"
+
+
+def run_done(run_id: str) -> Path:
+    return run(run_id) / "done"
+
+
+# what is computed from finished runs, which stay as they are
+def derived(run_id: str) -> Path:
+    return root() / "derived" / run_id
+
+
+def run_prediction(run_id: str, images: int, examples: int, probes: int) -> Path:
+    return derived(run_id) / f"prediction_{images}x{examples}x{probes}.safetensors"
+
+
+def run_views(run_id: str) -> Path:
+    return derived(run_id) / "views.safetensors"
+
+
+def run_explanation(run_id: str, targets: int, probes: int) -> Path:
+    return derived(run_id) / f"explanation_{targets}x{probes}.safetensors"
+
+
+def run_interpolated(run_id: str, alpha: float, part: str) -> Path:
+    return derived(run_id) / f"interpolated_{alpha:.2f}" / f"{part}.safetensors"
+
+
+# what people read
+def table(benchmark: str, name: str) -> Path:
+    return root() / "results" / benchmark / f"{name}.csv"
+
+
+def figure(benchmark: str, name: str, suffix: str) -> Path:
+    return root() / "figures" / benchmark / f"{name}.{suffix}"
+
+
+def executed_notebook(benchmark: str, name: str) -> Path:
+    return root() / "executed" / benchmark / f"{name}.ipynb"

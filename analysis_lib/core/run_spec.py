@@ -1,0 +1,41 @@
+"""What a run is: a frozen RunSpec and its id."""
+
+import hashlib
+import json
+from dataclasses import MISSING, dataclass, fields
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training run. Fields at their default do not enter `run_id`, so a new field must default to no effect.
+
+    `data` is the digest of the manifest and `init` names the starting weights: a weights package, or the run id of
+    the pre-training. `seen` overrides the manifest's classes by name. `validation` holds some groups of every class out
+    of training and evaluates on those: for choosing hyper-parameters, never for reporting.
+    """
+
+    benchmark: str
+    data: str
+    model: str
+    init: str
+    seed: int
+    epochs: int
+    lr: float
+    stage: str = "finetune"  # or "pretrain": all classes of the source domain
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    batch_size: int = 32
+    dtype: str = "float32"
+    record_every: int = 1  # epochs between stored Outputs; the first and the last are always stored
+    seen: tuple[str, ...] = ()
+    validation: bool = False
+    method: str = "finetune"  # of `methods.METHODS`
+    options: tuple[tuple[str, float | str], ...] = ()  # of the method, where they are not its defaults
+
+    @property
+    def run_id(self) -> str:
+        """`<benchmark>-<stage>-s<seed>-<hash>`: the hash covers every non-default field."""
+        changed = {f.name: getattr(self, f.name) for f in fields(self) if f.default is MISSING or getattr(self, f.name) != f.default}
+        digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:10]
+        return f"{self.benchmark}-{self.stage}-s{self.seed}-{digest}"

@@ -1,1 +1,0 @@
-"""Benchmarks: a manifest, and how its images come to be."""

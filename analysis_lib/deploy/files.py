@@ -1,0 +1,115 @@
+"""A fine-tuned checkpoint file in; a calibrated one, a report and a page out."""
+
+
+import argparse
+import contextlib
+import json
+import math
+from pathlib import Path
+
+from ..analysis.gamma.curve import seen_absent_curve
+from ..analysis.gamma.estimators import resolve
+from ..analysis.metrics.accuracy import accuracies
+from ..core import files, paths
+from ..core.device import reuse_memory
+from ..core.errors import UserError
+from ..deploy import page
+from ..deploy.calibrate import assess, calibrate_logits
+from ..deploy.inputs import Inputs, from_images, from_logits, is_logits
+from ..models import user_weights
+from ..models.gamma_bias import fold_gamma
+
+
+def calibrate_files(arguments: argparse.Namespace) -> None:
+    """Do what the parsed arguments say. Raises UserError before anything is written."""
+    arguments.method = resolve(arguments.method, arguments.pretrained is not None)
+    ready = is_logits(arguments.data)
+    outputs = _outputs(arguments, ready)
+    inputs = from_logits(arguments) if ready else from_images(arguments)
+    names = ", ".join(paths.shown(path) for path in outputs.values())
+    print(_plan(arguments, inputs))
+    if arguments.dry_run:
+        print(f"dry run: would write {names}; nothing is written")
+        return
+
+    reuse_memory()
+    split, data = inputs.split, inputs.measure()
+    result = calibrate_logits(data.logits, data.labels, split.seen, arguments.method, data.pretrained_logits)
+    report = result.report | inputs.about | {"class_names": inputs.names or None}
+    curve = None
+    if data.test_logits is not None:
+        curve = seen_absent_curve(data.test_logits, data.test_labels, split)
+        report["test"] = assess(data.test_logits, data.test_labels, split, result.gamma)
+        if data.test_pretrained_logits is not None:
+            report["test"]["pretrained"] = accuracies(data.test_pretrained_logits, data.test_labels, split)
+    report["advice"] = page.advice(report)
+    written, loading = {}, ""
+    if inputs.model is not None:
+        folded = fold_gamma(inputs.model, split, result.gamma, data.probe)
+        loading = _loading(arguments, inputs, gained=folded.state_dict().keys() - inputs.model.state_dict().keys())
+        written["checkpoint"] = user_weights.calibrated_bytes(folded, result.gamma)
+    pictures = page.draw_pictures(data.logits, split, inputs.names, report, curve)
+    written["page"] = page.page(report, pictures, loading).encode()
+    written["report"] = (json.dumps(_plain(report), indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+    with contextlib.ExitStack() as stack:  # all temporary files are whole before the first takes its place
+        for name, content in written.items():
+            stack.enter_context(files.replacing(outputs[name])).write_bytes(content)
+    print(f"gamma = {result.gamma:.4f} by {arguments.method}")
+    print("\n".join([*report["advice"], f"wrote {names}"]))
+
+
+def _outputs(arguments: argparse.Namespace, ready: bool) -> dict[str, Path]:
+    """Where each result goes. Raises UserError for options that do not go together and places that cannot be."""
+    lacking = [name for name in ("model", "checkpoint") if not getattr(arguments, name)]
+    if ready and len(lacking) < 2:
+        raise UserError(f"{paths.shown(arguments.data)} holds ready logits, so no model is run; leave out --model and --checkpoint, or give images")
+    if not ready and lacking:
+        raise UserError(f"--{lacking[0]} is missing; images need --model and --checkpoint, ready logits neither")
+    if arguments.test and is_logits(arguments.test) != ready:
+        raise UserError("--data and --test are of different kinds; give images for both, or ready logits for both")
+    suffix = ".json" if ready else ".safetensors"
+    if arguments.output.suffix != suffix:
+        raise UserError(f"--output is {paths.shown(arguments.output)}; its name must end in {suffix} here")
+    outputs = {"report": arguments.output.with_suffix(".json"), "page": arguments.output.with_suffix(".html")}
+    outputs = outputs if ready else {"checkpoint": arguments.output} | outputs
+    given = {path.resolve() for path in (arguments.checkpoint, arguments.pretrained, arguments.data, arguments.test, arguments.classes) if path}
+    for path in outputs.values():
+        if path.resolve() in given:
+            raise UserError(f"{paths.shown(path)} is an input too; choose another --output")
+        blocked = path if path.is_dir() else next((folder for folder in path.parents if folder.exists() and not folder.is_dir()), None)
+        if blocked:
+            raise UserError(f"cannot write {paths.shown(path)}: {paths.shown(blocked)} is {'a folder' if path.is_dir() else 'no folder'}; "
+                            "choose another --output")
+    return outputs
+
+
+def _plan(arguments: argparse.Namespace, inputs: Inputs) -> str:
+    """One line that says how the inputs were understood."""
+    naming = ("names from " + (paths.shown(arguments.classes) if arguments.classes else "the data")) if inputs.names else "given as ids"
+    what = f"{inputs.about['samples']} samples of {paths.shown(arguments.data)}"
+    if inputs.model is not None:
+        height, width = inputs.about["images"]["input_size"][1:]
+        what = f"{arguments.model} on {what} at {height}x{width} pixels"
+    split = inputs.split
+    return f"{what}; {split.num_classes} classes ({naming}), {len(split.seen)} seen and {len(split.absent)} absent; gamma by {arguments.method}"
+
+
+def _loading(arguments: argparse.Namespace, inputs: Inputs, gained: set[str]) -> str:
+    """Python code that loads the calibrated checkpoint with plain timm; `gained` names the biases that it has and timm's head has not."""
+    fixed = arguments.image_size and inputs.model.pretrained_cfg.get("fixed_input_size")
+    size = f", img_size={arguments.image_size}" if fixed else ""
+    lines = ["import safetensors.torch, timm, torch",
+             f"model = timm.create_model({arguments.model!r}, num_classes={inputs.split.num_classes}{size})"]
+    for name in sorted(gained):
+        layer = name.removesuffix(".bias")
+        lines.append(f"model.get_submodule({layer!r}).bias = torch.nn.Parameter(torch.zeros({inputs.split.num_classes}))  # gained for gamma")
+    return "\n".join([*lines, f"model.load_state_dict(safetensors.torch.load_file({str(arguments.output)!r}))"])
+
+
+def _plain(value: object) -> object:
+    """The report with NaN and infinities as null, which JSON has no numbers for."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

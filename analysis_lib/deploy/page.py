@@ -1,0 +1,144 @@
+"""The page of the verb `calibrate`: one HTML file with its pictures inside, and plain advice."""
+
+import base64
+import html
+import io
+import warnings
+
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..analysis.gamma.curve import SeenAbsentCurve
+from ..analysis.metrics.accuracy import best_in
+from ..core.class_split import ClassSplit
+from ..plots import calibration, style
+
+STYLE = """body { font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
+table { border-collapse: collapse } td, th { padding: .2em .8em; text-align: right; border-bottom: 1px solid #ddd }
+td:first-child, th:first-child { text-align: left } figure { margin: 1.5em 0 } img { max-width: 100% } code { white-space: pre-wrap }"""
+COLUMNS = {"acc_sy": "seen, Acc_S/Y", "acc_uy": "absent, Acc_U/Y", "acc_yy": "all, Acc_Y/Y"}
+ROWS = {"pretrained": "pre-trained", "before": "as fine-tuned", "after": "calibrated",
+        "oracle": "best constant (oracle: chosen on these test labels)"}
+ENOUGH, MANY, FAR = 0.5, 0.1, 0.02  # fractions: own accuracy to be plausible, moved samples to worry about, distance to gamma*
+
+
+def advice(report: dict) -> list[str]:
+    """What to do next, in sentences."""
+    own, test = report["fine_tuning_data"], report.get("test")
+    lines = []
+    if own["acc_ss"] < ENOUGH:
+        lines.append(f"Only {own['acc_ss']:.0%} of the fine-tuning samples are right among the seen classes. Check the order of the classes, "
+                     "the image size, and mean and std: they must be those of the fine-tuning.")
+    if report["gamma"] <= 0:
+        lines.append("gamma is not positive: by this estimate the seen classes are not scored too high. Keep the model as it was fine-tuned, "
+                     "or try another --method.")
+    if own["after"]["predicted_absent"] > MANY:
+        lines.append(f"{own['after']['predicted_absent']:.0%} of the fine-tuning samples are now predicted as absent classes, "
+                     f"against {own['before']['predicted_absent']:.0%} before: gamma may be too large.")
+    if not test:
+        lines.append("Nothing here measures the absent classes. If you have labelled samples of them, pass them with --test.")
+        return lines
+    before, after, oracle = test["before"], test["after"], test["oracle"]
+    lines.append(f"On the test data the absent classes go from {before['acc_uy']:.1%} to {after['acc_uy']:.1%}, the seen ones from "
+                 f"{before['acc_sy']:.1%} to {after['acc_sy']:.1%}, all together from {before['acc_yy']:.1%} to {after['acc_yy']:.1%}.")
+    if after["acc_yy"] < before["acc_yy"]:
+        lines.append("Over all samples it loses: use it only if absent classes matter more to you than seen ones.")
+    if oracle["acc_yy"] - after["acc_yy"] > FAR:
+        lines.append(f"The best constant would be {oracle['gamma']:.2f} ({oracle['acc_yy']:.1%} over all). It is an oracle, chosen on these labels: "
+                     f"the estimate {'stops short of it' if oracle['gamma'] > report['gamma'] else 'goes past it'}; another --method may come "
+                     "closer, but then judge it on samples that did not choose it.")
+    if "pretrained" in test and test["pretrained"]["acc_yy"] > after["acc_yy"]:
+        lines.append(f"The pre-trained model is better over all ({test['pretrained']['acc_yy']:.1%}): this fine-tuning did not pay.")
+    return lines
+
+
+def page(report: dict, pictures: dict[str, Figure], loading: str) -> str:
+    """The HTML text. pictures : figures under their captions; loading : Python code that loads the result, or empty."""
+    text = html.escape
+    parts = [f"<h1>Calibrated: gamma = {report['gamma']:.3f}</h1>",
+             (f"<p>Added to the logits of the {len(report['absent'])} absent classes, estimated by <b>{text(report['method'])}</b> from "
+              f"{report['samples']} samples of the {len(report['seen'])} seen classes in {text(report['data'])}.</p>")]
+    if "test" in report:
+        parts += [f"<h2>On {report['test']['samples']} test samples</h2>", _table(report["test"])]
+    parts += ["<h2>Advice</h2><ul>", *(f"<li>{text(line)}</li>" for line in report["advice"]), "</ul>"]
+    if loading:
+        parts += ["<h2>Load it</h2>", f"<pre><code>{text(loading)}</code></pre>"]
+    for caption, figure in pictures.items():
+        picture = f'<img alt="{text(caption)}" src="data:image/svg+xml;base64,{_svg(figure)}">'
+        parts.append(f"<figure>{picture}<figcaption>{text(caption)}</figcaption></figure>")
+    head = f'<meta charset="utf-8"><title>Calibration report</title><style>{STYLE}</style>'
+    body = "\n".join(parts)
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+
+
+def _table(test: dict) -> str:
+    heads = "".join(f"<th>{name}</th>" for name in COLUMNS.values())
+    rows = "".join(f"<tr><td>{label}</td>" + "".join(f"<td>{100 * test[row][key]:.1f} %</td>" for key in COLUMNS) + "</tr>"
+                   for row, label in ROWS.items() if row in test)
+    return f"<table><tr><th></th>{heads}</tr>{rows}</table>"
+
+
+def _svg(figure: Figure) -> str:
+    with warnings.catch_warnings(), io.BytesIO() as file:
+        warnings.filterwarnings("ignore", message="Glyph")  # the SVG holds text, and the reader's fonts draw it
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        return base64.b64encode(file.getvalue()).decode()
+
+
+def draw_gaps(logits: torch.Tensor, split: ClassSplit, gamma: float, ax: Axes) -> Axes:
+    """How far the best seen logit lies above the best absent one on fine-tuning samples, and where gamma cuts."""
+    gap = best_in(logits, split.seen)[0] - best_in(logits, split.absent)[0]
+    ax.hist(gap[gap.isfinite()].numpy(), bins=40, color=style.SEEN)
+    ax.axvline(gamma, color="black", linestyle="--", label=f"$\\gamma$ = {gamma:.2f}: left of it, now absent")
+    ax.legend(fontsize=8)
+    ax.set(xlabel="largest seen logit minus largest absent logit", ylabel="fine-tuning samples")
+    return ax
+
+
+def draw_curve(curve: SeenAbsentCurve, test: dict, ax: Axes) -> Axes:
+    """Every trade-off that one constant reaches on the test data, with the model before, after and at gamma*."""
+    ax.plot(100 * curve.acc_sy, 100 * curve.acc_uy, color=style.ABSENT, linewidth=1)
+    for row, marker in (("pretrained", "D"), ("before", "o"), ("after", "^"), ("oracle", "*")):
+        if row in test:
+            label = "$\\gamma^*$ (oracle)" if row == "oracle" else ROWS[row]
+            ax.scatter(100 * test[row]["acc_sy"], 100 * test[row]["acc_uy"], marker=marker, s=110 if row == "oracle" else 48, label=label, zorder=3,
+                       color=style.BOTH if row == "pretrained" else style.ABSENT, edgecolor="white")
+    ax.legend(fontsize=8)
+    ax.set(xlabel="Acc$_{S/Y}$ (%)", ylabel="Acc$_{U/Y}$ (%)", xlim=(0, None), ylim=(0, None))
+    return ax
+
+
+def draw_before_after(test: dict, ax: Axes) -> Axes:
+    """The accuracies before and after calibration, side by side."""
+    for offset, row, hatch in ((-0.2, "before", "//"), (0.2, "after", "")):
+        values = [100 * test[row][key] for key in COLUMNS]
+        bars = ax.bar([place + offset for place in range(3)], values, 0.38, hatch=hatch, label=ROWS[row], edgecolor="white",
+                      color=[style.SEEN, style.ABSENT, style.BOTH])
+        ax.bar_label(bars, fmt="%.1f", fontsize=8)
+    ax.set_xticks(range(3), list(COLUMNS.values()))
+    ax.legend(fontsize=8)
+    ax.set(ylabel="test accuracy (%)", ylim=(0, 108))
+    return ax
+
+
+def draw_pictures(logits: torch.Tensor, split: ClassSplit, names: list[str], report: dict, curve: SeenAbsentCurve | None) -> dict[str, Figure]:
+    """All pictures under their captions; those of the test data where there is any."""
+    pictures = {}
+
+    def axes(caption: str) -> Axes:
+        pictures[caption] = Figure(figsize=(6.4, 3.9), layout="constrained")
+        return pictures[caption].subplots()
+
+    if curve:
+        test = report["test"]
+        draw_before_after(test, axes("Test accuracy before and after calibration."))
+        draw_curve(curve, test, axes("Seen-absent curve of the fine-tuned model on the test data. The star is an oracle, chosen on these labels."))
+        shown = {c: names[c].replace("$", r"\$") if names else f"class {c}" for c in range(split.num_classes)}
+        for when in ("before", "after"):
+            stolen = pd.DataFrame([(shown[row["seen"]], row[when]) for row in test["thieves"] if row[when]], columns=["seen", "taken"])
+            if len(stolen):
+                calibration.draw_thieves(stolen, axes(f"Who steals what, {when} calibration: the seen classes that take absent-class test samples."))
+    draw_gaps(logits, split, report["gamma"], axes("The fine-tuning samples, all of seen classes: by how much a seen class wins."))
+    return pictures

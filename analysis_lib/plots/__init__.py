@@ -1,0 +1,45 @@
+"""Figures: each draw_x takes tidy data and axes and returns the axes; save_figure writes the same bytes each time."""
+
+from .calibration import draw_accuracy_by_gamma, draw_curves, draw_gamma, draw_shares, draw_thieves
+from .explanation import (
+    draw_correlations,
+    draw_influences,
+    draw_motion,
+    draw_pulls,
+    draw_step_check,
+    draw_update_similarity,
+    draw_view,
+)
+from .images import draw_images
+from .series import draw_by_epoch, draw_changes, draw_intervals, draw_series
+from .style import new_axes, save_figure
+from .toy import draw_region_legend, draw_toy_displacement, draw_toy_grid, draw_toy_regions
+from .widgets import gamma_figure, gamma_slider
+
+__all__ = [
+    "draw_accuracy_by_gamma",
+    "draw_by_epoch",
+    "draw_changes",
+    "draw_correlations",
+    "draw_curves",
+    "draw_gamma",
+    "draw_images",
+    "draw_influences",
+    "draw_intervals",
+    "draw_motion",
+    "draw_pulls",
+    "draw_region_legend",
+    "draw_series",
+    "draw_shares",
+    "draw_step_check",
+    "draw_thieves",
+    "draw_toy_displacement",
+    "draw_toy_grid",
+    "draw_toy_regions",
+    "draw_update_similarity",
+    "draw_view",
+    "gamma_figure",
+    "gamma_slider",
+    "new_axes",
+    "save_figure",
+]

@@ -1,0 +1,105 @@
+"""The seen-absent curve, shifts on it, and estimators of gamma compared."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+
+from ..analysis.gamma.curve import SeenAbsentCurve
+from ..analysis.gamma.estimators import ESTIMATORS, NONE, ORACLE
+from ..analysis.gamma.posthoc import BASELINES
+from ..analysis.metrics import METRICS
+from .series import COLOURS
+from .style import ABSENT, BOTH, SEEN
+
+METHODS = ESTIMATORS | BASELINES  # what can be done after fine-tuning: each has a title and a marker
+
+
+def draw_curves(curves: pd.DataFrame, points: pd.DataFrame, ax: Axes) -> Axes:
+    """Seen-absent curves, one thin line per seed, and where each way to choose gamma lands on it."""
+    looks = {"pre-trained": (BOTH, "--"), "fine-tuned": (ABSENT, "-")}
+    for (checkpoint, _), rows in curves.groupby(["checkpoint", "seed"], sort=False):
+        colour, dash = looks[checkpoint]
+        ax.plot(100 * rows["acc_sy"], 100 * rows["acc_uy"], color=colour, linestyle=dash, linewidth=1)
+    for (checkpoint, method), rows in points.groupby(["checkpoint", "method"], sort=False):
+        ax.scatter(100 * rows["acc_sy"], 100 * rows["acc_uy"], marker=METHODS[method].marker, color=looks[checkpoint][0], edgecolor="white",
+                   s=110 if METHODS[method].oracle else 48, zorder=3)
+    lines = [mpl.lines.Line2D([], [], color=colour, linestyle=dash, label=name) for name, (colour, dash) in looks.items()]
+    marks = [mpl.lines.Line2D([], [], color="black", marker=known.marker, linestyle="none", label=known.title)
+             for name, known in METHODS.items() if name in set(points["method"])]
+    ax.legend(handles=lines + marks, fontsize=8)
+    ax.set(xlabel="Acc$_{S/Y}$ (%)", ylabel="Acc$_{U/Y}$ (%)", xlim=(0, None), ylim=(0, None))
+    return ax
+
+
+def draw_accuracy_by_gamma(curves: pd.DataFrame, points: pd.DataFrame, ax: Axes) -> Axes:
+    """Accuracies of one fine-tuned model as the shift grows, with the shifts of each method marked."""
+    for metric in ("acc_sy", "acc_uy", "acc_yy"):
+        known = METRICS[metric]
+        ax.plot(curves["gamma"], 100 * curves[metric], color=COLOURS[known.colour_of], linestyle={"acc_yy": "--"}.get(metric, known.dash), label=known.title)
+    for _, point in points.iterrows():
+        ax.axvline(point["gamma"], color="black", linewidth=0.8, linestyle=":")
+        ax.plot(point["gamma"], 100 * point["acc_yy"], color="black", marker=METHODS[point["method"]].marker, markersize=9 if METHODS[point["method"]].oracle else 6)
+    ax.legend(fontsize=8, loc="upper right")
+    ax.set(xlabel="$\\gamma$ added to absent logits", ylabel="test accuracy (%)", ylim=(-3, 103))
+    return ax
+
+
+def draw_thieves(thieves: pd.DataFrame, ax: Axes, most: int = 12) -> Axes:
+    """The seen classes that take most absent-class test samples of one seed, summed over absent classes."""
+    taken = thieves.groupby("seen")["taken"].sum().sort_values(ascending=False, kind="stable").head(most)
+    ax.barh(taken.index[::-1], taken.to_numpy()[::-1], color=SEEN)
+    ax.set(xlabel=f"absent-class test samples taken, of {thieves['taken'].sum()} taken in all")
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def draw_shares(shares: pd.DataFrame, ax: Axes) -> Axes:
+    """The share of the oracle's gain: one grey mark per cell and method, and the median over cells with its 95 % interval.
+
+    Shares below -1 are drawn at -1, as arrows.
+    """
+    cells = [cell for cell in shares["cell"].unique() if cell not in ("median", "worst")]
+    methods = [method for method in shares["method"].unique() if method not in (NONE, ORACLE)]
+    places = {method: place for place, method in enumerate(reversed(methods))}
+    for number, cell in enumerate(cells):
+        rows = shares[(shares["cell"] == cell) & shares["method"].isin(methods)].dropna(subset="share")
+        height = rows["method"].map(places) + 0.3 * (number / max(len(cells) - 1, 1) - 0.5)
+        inside = rows["share"] >= -1
+        ax.scatter(rows["share"][inside], height[inside], color=BOTH, s=14, marker="o")
+        ax.scatter([-1] * (~inside).sum(), height[~inside], color=BOTH, s=26, marker="<")
+    middle = shares[(shares["cell"] == "median") & shares["method"].isin(methods)]
+    height = middle["method"].map(places)
+    ax.hlines(height, middle["low"].clip(lower=-1), middle["high"], color=ABSENT, linewidth=1.5)
+    ax.scatter(middle["share"].clip(lower=-1), height, color=ABSENT, marker="D", zorder=3)
+    marks = [mpl.lines.Line2D([], [], color=colour, marker=marker, linestyle=dash, label=label) for label, colour, marker, dash in
+             ((f"one of {len(cells)} cells", BOTH, "o", "none"), ("their median, 95 % interval", ABSENT, "D", "-"))]
+    ax.legend(handles=marks, fontsize=8, loc="lower left")
+    for line in (0, 1):
+        ax.axvline(line, color="black", linewidth=0.8)
+    ax.set_yticks(list(places.values()), [METHODS[method].title for method in places])
+    ax.set(xlabel="share of the oracle's gain in Acc$_{Y/Y}$ (0: no shift, 1: $\\gamma^*$)", xlim=(-1.05, 1.1))
+    return ax
+
+
+def draw_gamma(curve: SeenAbsentCurve, confusion: torch.Tensor, gamma: float, axes: Sequence[Axes]) -> None:
+    """One shift on three axes: its place on the curve, its accuracies, and where the samples of each group go."""
+    point = curve.at(gamma)
+    axes[0].plot(100 * curve.acc_sy, 100 * curve.acc_uy, color=ABSENT, linewidth=1)
+    axes[0].plot(100 * point.acc_sy, 100 * point.acc_uy, color="black", marker="o")
+    axes[0].set(xlabel="Acc$_{S/Y}$ (%)", ylabel="Acc$_{U/Y}$ (%)", xlim=(0, None), ylim=(0, None), title=f"$\\gamma$ = {gamma:.2f}")
+    keys = ("acc_sy", "acc_uy", "acc_yy")
+    bars = axes[1].bar(["seen", "absent", "all"], [100 * getattr(point, key) for key in keys], color=[COLOURS[METRICS[key].colour_of] for key in keys],
+                       hatch=["//", "", ".."], edgecolor="white")
+    axes[1].bar_label(bars, fmt="%.1f")
+    axes[1].set(ylabel="test accuracy among all classes (%)", ylim=(0, 108))
+    axes[2].imshow(confusion.numpy(), cmap="Greys", vmin=0, vmax=2.5)
+    for row, column in np.ndindex(2, 2):
+        axes[2].text(column, row, f"{100 * confusion[row, column]:.1f} %", ha="center", va="center")
+    axes[2].set_xticks([0, 1], ["seen", "absent"])
+    axes[2].set_yticks([0, 1], ["seen", "absent"], rotation=90, va="center")
+    axes[2].set(xlabel="predicted group", ylabel="true group")
+    axes[2].grid(visible=False)

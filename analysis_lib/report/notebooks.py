@@ -1,0 +1,80 @@
+"""Run a notebook headless through papermill: unknown parameters are refused, the result is written whole or not at all."""
+
+import ast
+import logging
+import os
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbclient.exceptions import DeadKernelError
+
+from ..core import files, paths
+from ..core.errors import UserError, unknown
+from ..core.progress import HEADLESS
+
+
+def parameters_of(notebook: Path) -> dict[str, object]:
+    """Names and default values from the cell tagged `parameters`. Raises UserError when there is no such notebook or cell."""
+    if not notebook.is_file():
+        raise UserError(f"there is no notebook {paths.shown(notebook)}; name one of those in notebooks/")
+    try:
+        content = nbformat.read(notebook, as_version=4)
+    except nbformat.reader.NotJSONError:
+        raise UserError(f"{paths.shown(notebook)} is not a notebook (no valid JSON); restore it with git") from None
+    cells = [cell for cell in content.cells if "parameters" in cell.metadata.get("tags", [])]
+    if not cells:
+        raise UserError(f"{paths.shown(notebook)} has no cell tagged 'parameters'; tag the cell that sets them")
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cells[0].source).body if isinstance(node, ast.Assign)}
+
+
+def parse_settings(settings: list[str], defaults: dict[str, object]) -> dict[str, object]:
+    """`name=value` texts as values of the same type as the notebook's defaults; a list is given as `a,b,c`.
+
+    Raises UserError for an unknown name, with a suggestion, and for a value that does not fit.
+    """
+    values = {}
+    for setting in settings:
+        name, _, text = setting.partition("=")
+        if name not in defaults:
+            raise unknown("notebook parameter", name, defaults)
+        values[name] = parse_integers(name, text) if isinstance(defaults[name], list) else text
+    return values
+
+
+def parse_integers(name: str, text: str) -> list[int]:
+    """`0,1,2` as integers. Raises UserError otherwise."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"{name} is {text!r}; give integers separated by commas, such as 0,1,2") from None
+
+
+def run_notebook(notebook: Path, output: Path, settings: list[str]) -> None:
+    """Execute `notebook` with `settings` and write it to `output`.
+
+    A UserError inside the notebook is raised again here; any other failure leaves `<output>.failed.ipynb` to read.
+    """
+    values = parse_settings(settings, parameters_of(notebook))
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    os.environ[HEADLESS] = "1"  # the kernel inherits it
+    failed = output.with_suffix(".failed.ipynb")
+    with files.replacing(output) as temporary:
+        draft = temporary.with_suffix(".ipynb")
+        try:
+            papermill.execute_notebook(
+                notebook, draft, parameters=values, cwd=str(notebook.parent), progress_bar=False,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            )
+            draft.replace(temporary)
+        except papermill.PapermillExecutionError as error:
+            if error.ename == UserError.__name__:
+                raise UserError(error.evalue) from None
+            draft.replace(failed)
+            raise UserError(f"{paths.shown(notebook)} failed with {error.ename}: {error.evalue}; read {paths.shown(failed)}") from None
+        except DeadKernelError:
+            raise UserError(f"the kernel of {paths.shown(notebook)} died, most likely for lack of memory; close other "
+                            "programs and run the same command again") from None
+        finally:
+            draft.unlink(missing_ok=True)
+    failed.unlink(missing_ok=True)

@@ -1,0 +1,159 @@
+"""From a RunSpec to a finished run directory; asking again costs nothing."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import torch
+
+from ..benchmarks import source_images
+from ..benchmarks.images import load_images
+from ..benchmarks.manifest import Manifest, load_manifest
+from ..benchmarks.preprocess import normalizer
+from ..core import files, paths
+from ..core.class_split import ClassSplit
+from ..core.device import deterministic, pick_device, reuse_memory, versions
+from ..core.errors import UserError
+from ..core.run_spec import RunSpec
+from ..core.seeds import seed_for
+from ..methods import method_of
+from ..models.create import create_model, create_random_model
+from ..models.pretrained import WEIGHTS, packaged_weights
+from ..training.augmentation import augment
+from ..training.loop import train
+from .outputs import extract, save_outputs
+from .plan import pretraining
+
+
+def state(run_id: str) -> str:
+    """`missing`, `partial` or `done`."""
+    if paths.run_done(run_id).exists():
+        return "done"
+    return "partial" if paths.run(run_id).exists() else "missing"
+
+
+def execute(spec: RunSpec, device: str | None = None) -> str:
+    """Make the run of `spec` unless it is done, and return its run_id.
+
+    Safe to call again after an interruption and from several processes at once. Raises UserError as loading the
+    data, the weights and training do.
+    """
+    if state(spec.run_id) != "done":
+        picked = pick_device(device)
+        with files.locked(spec.run_id):
+            if state(spec.run_id) != "done":
+                deterministic()
+                reuse_memory()
+                _begin(spec, picked)
+                (_pretrain if spec.stage == "pretrain" else _finetune)(spec, picked)
+    return spec.run_id
+
+
+def _begin(spec: RunSpec, device: torch.device) -> None:
+    """Record what the run is and where it runs; sweep up after a killed process. Raises UserError on another device."""
+    files.sweep(paths.run(spec.run_id))
+    environment = {"device": device.type, "threads": torch.get_num_threads(), "versions": versions()}
+    begun = paths.run_environment(spec.run_id)
+    if begun.exists() and (before := json.loads(begun.read_text())["device"]) != device.type:
+        raise UserError(f"run {spec.run_id} was begun on {before} and cannot go on on {device.type} with the same bytes; "
+                        f"use --device {before}, or delete {paths.shown(paths.run(spec.run_id))}")
+    files.write_json(paths.run_spec(spec.run_id), asdict(spec))
+    files.write_json(begun, environment)
+
+
+def _finetune(spec: RunSpec, device: torch.device) -> None:
+    manifest = load_manifest(spec.benchmark)
+    images, labels = load_images(manifest), manifest.labels
+    split = manifest.class_split(spec.seed, spec.seen)
+    parts = split_parts(manifest, spec, split)
+    if spec.init not in WEIGHTS:
+        execute(pretraining(manifest, spec.dtype), str(device))
+    model = create_model(spec.model, split.num_classes).to(getattr(torch, spec.dtype))
+    model.load_state_dict(initial_weights(spec, manifest, model))
+    rows = parts["train"][split.is_seen(labels[parts["train"]])]
+    _train_and_record(model, images, labels, rows, parts, spec, manifest, device)
+
+
+def _pretrain(spec: RunSpec, device: torch.device) -> None:
+    manifest = load_manifest(spec.benchmark)
+    images, labels = source_images(spec.benchmark)
+    model = create_random_model(spec.model, len(manifest.class_names), seed_for("init", spec.run_id))
+    _train_and_record(model, images, labels, torch.arange(len(labels)), {}, spec, manifest, device)
+
+
+def _train_and_record(model, images, labels, rows, parts, spec, manifest, device) -> None:
+    """Train, with Outputs of every part and the head after each epoch; keep the final model."""
+    head = manifest.head
+    dtype = getattr(torch, spec.dtype)
+    model.to(device, dtype, memory_format=torch.channels_last)
+    normalize = normalizer(head.mean, head.std, dtype, device)
+
+    def augmented(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return augment(normalize(batch), head.augmentation.scale, head.augmentation.flip, generator)
+
+    def after_epoch(epoch: int, model: torch.nn.Module) -> None:
+        if epoch % spec.record_every and epoch != spec.epochs:
+            return
+        for part, index in parts.items():
+            outputs = extract(model, images, labels, index, normalize)
+            if not outputs.logits.isfinite().all():
+                raise UserError(f"the model of run {spec.run_id} gives logits that are not finite after epoch {epoch}; "
+                                f"lower the learning rate (now {spec.lr:g})")
+            save_outputs(paths.run_outputs(spec.run_id, epoch, part), outputs)
+        linear = model.get_classifier()
+        files.write_tensors(paths.run_head(spec.run_id, epoch), {"weight": linear.weight, "bias": linear.bias})
+
+    checkpoint, final = paths.run_checkpoint(spec.run_id), paths.run_model(spec.run_id)
+    if final.exists() and not checkpoint.exists():
+        files.write_text(paths.run_done(spec.run_id), "")
+        return
+    train(model, method_of(spec), images, labels, rows, spec, augmented, after_epoch)
+    history = json.loads(files.read_metadata(checkpoint)["history"])
+    files.write_text(paths.run_metrics(spec.run_id), "".join(json.dumps(line) + "\n" for line in history))
+    files.write_tensors(final, model.state_dict())
+    checkpoint.unlink()  # after this the model itself says that training is over
+    files.write_text(paths.run_done(spec.run_id), "")
+
+
+def split_parts(manifest: Manifest, spec: RunSpec, split: ClassSplit) -> dict[str, torch.Tensor]:
+    """Row numbers of `train` and `test`.
+
+    With `spec.validation` both come from the training rows: a fifth of each class's groups, at least one where the
+    class has several, plays the test part, so that choosing hyper-parameters never sees a test image. Raises UserError
+    if no seen image is left.
+    """
+    train, test = manifest.rows("train"), manifest.rows("test")
+    if spec.validation:
+        groups = manifest.body.iloc[train.numpy()].groupby("label")["group"].unique()
+        held = {group for names in groups for group in _drawn(names, spec.seed)}
+        out = torch.tensor(manifest.body["group"].iloc[train.numpy()].isin(held).to_numpy())
+        train, test = train[~out], train[out]
+    if not split.is_seen(manifest.labels[train]).any():
+        raise UserError(f"benchmark {manifest.name!r} has no training image of a seen class; choose other seen classes")
+    return {"train": train, "test": test}
+
+
+def initial_weights(spec: RunSpec, manifest: Manifest, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The state dict that fine-tuning starts from: a weights package's, or that of the finished run `spec.init`."""
+    if spec.init in WEIGHTS:
+        return packaged_weights(spec.init, model, manifest.head.class_ids)
+    return files.read_tensors(paths.run_model(spec.init))
+
+
+def load_before_after(spec: RunSpec, device: str | None = None) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """The network before and after the fine-tuning of a finished run, in eval mode, in the run's float type."""
+    manifest, picked = load_manifest(spec.benchmark), pick_device(device)
+    deterministic()
+    reuse_memory()
+    before, after = (create_model(spec.model, len(manifest.class_names)) for _ in range(2))
+    for model in (before, after):
+        model.to(picked, getattr(torch, spec.dtype), memory_format=torch.channels_last).eval()
+    before.load_state_dict(initial_weights(spec, manifest, before))
+    after.load_state_dict(files.read_tensors(paths.run_model(spec.run_id)))
+    return before, after
+
+
+def _drawn(groups: Sequence[str], seed: int) -> list[str]:
+    """A fifth of the groups by a named seed: at least one, but never the only one."""
+    order = sorted(groups, key=lambda group: seed_for("validation", seed, group))
+    return order[: min(max(1, len(order) // 5), len(order) - 1)]

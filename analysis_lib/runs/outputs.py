@@ -1,0 +1,48 @@
+"""What one checkpoint says about one part of the data: features and logits, in one pass.
+
+Letters: N samples, C classes, D feature width.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..core import files
+from ..core.progress import progress
+from ..models import backbone
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """features (N, D), logits (N, C), labels (N,) int64, index (N,) int64: rows of the manifest."""
+
+    features: torch.Tensor
+    logits: torch.Tensor
+    labels: torch.Tensor
+    index: torch.Tensor
+
+    def where(self, rows: torch.Tensor) -> "Outputs":
+        """The rows of a bool mask or an index."""
+        return Outputs(self.features[rows], self.logits[rows], self.labels[rows], self.index[rows])
+
+
+@torch.inference_mode()
+def extract(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, index: torch.Tensor, normalize, batch_size: int = 64) -> Outputs:
+    """Outputs of `model` in eval mode, without augmentation, for the rows `index` of the uint8 images, on the CPU."""
+    model.eval()
+    parts = [backbone.features_and_logits(model, normalize(images[rows]))
+             for rows in progress(index.split(batch_size), "extracting")]
+    features, logits = (torch.cat([part[i].cpu() for part in parts]) for i in (0, 1))
+    return Outputs(features, logits, labels[index], index)
+
+
+def save_outputs(path: Path, outputs: Outputs) -> None:
+    """Write Outputs as safetensors."""
+    files.write_tensors(path, vars(outputs))
+
+
+def load_outputs(path: Path) -> Outputs:
+    """Read Outputs back. Raises UserError when they are absent or damaged."""
+    return Outputs(**files.read_tensors(path))

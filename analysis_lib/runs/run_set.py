@@ -1,0 +1,77 @@
+"""Finished fine-tuning runs of one benchmark over seeds, opened for reading."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from ..analysis.gamma.curve import SeenAbsentCurve, seen_absent_curve
+from ..benchmarks.images import load_images
+from ..benchmarks.manifest import Manifest
+from ..benchmarks.preprocess import PreparedImages, normalizer
+from ..core import files, paths
+from ..core.class_split import ClassSplit
+from ..core.errors import UserError
+from ..core.run_spec import RunSpec
+from .execute import state
+from .outputs import Outputs, load_outputs
+
+PRE_TRAINED, FINE_TUNED = "pre-trained", "fine-tuned"
+
+
+@dataclass(frozen=True)
+class RunSet:
+    """The finished runs and their manifest; made by `open_study`."""
+
+    manifest: Manifest
+    specs: tuple[RunSpec, ...]
+    device: str = ""
+
+    @property
+    def benchmark(self) -> str:
+        return self.manifest.name
+
+    def split(self, spec: RunSpec) -> ClassSplit:
+        return self.manifest.class_split(spec.seed, spec.seen)
+
+    def checkpoints(self, spec: RunSpec) -> dict[str, int]:
+        return {PRE_TRAINED: 0, FINE_TUNED: spec.epochs}
+
+    def epochs(self, spec: RunSpec) -> list[int]:
+        """The epochs whose Outputs are stored."""
+        return [epoch for epoch in range(spec.epochs + 1) if epoch % spec.record_every == 0 or epoch == spec.epochs]
+
+    def outputs(self, spec: RunSpec, epoch: int, part: str) -> Outputs:
+        """Outputs on `train` or `test` (all classes) after an epoch; epoch 0 is the pre-trained model.
+
+        Raises UserError for a run that is not finished: reading never trains.
+        """
+        if state(spec.run_id) != "done":
+            raise UserError(f"run {spec.run_id} is not finished; make it with `python -m analysis_lib run {spec.benchmark}` "
+                            "and the profile and seeds of your study")
+        return load_outputs(paths.run_outputs(spec.run_id, epoch, part))
+
+    def head(self, spec: RunSpec, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight (C, D) and bias (C,) of the linear head after an epoch."""
+        tensors = files.read_tensors(paths.run_head(spec.run_id, epoch))
+        return tensors["weight"], tensors["bias"]
+
+    def prepared(self, spec: RunSpec, index: torch.Tensor, device: torch.device) -> PreparedImages:
+        """Images by their rows in the manifest, in the run's float type and without augmentation."""
+        head = self.manifest.head
+        return PreparedImages(load_images(self.manifest), index, normalizer(head.mean, head.std, getattr(torch, spec.dtype), device))
+
+    def units(self, outputs: Outputs) -> torch.Tensor:
+        """(N,) int64: samples of one group of the manifest, such as variants of a drawing, share a number; they are no
+        independent samples."""
+        return torch.tensor(pd.factorize(self.manifest.body["group"].iloc[outputs.index.numpy()])[0])
+
+    def curve(self, spec: RunSpec, epoch: int) -> SeenAbsentCurve:
+        """The seen-absent curve of the test samples."""
+        test = self.outputs(spec, epoch, "test")
+        return seen_absent_curve(test.logits, test.labels, self.split(spec))
+
+    def fine_tuning_outputs(self, spec: RunSpec, epoch: int) -> Outputs:
+        """Outputs on the fine-tuning data: training images of seen classes only."""
+        train = self.outputs(spec, epoch, "train")
+        return train.where(self.split(spec).is_seen(train.labels))

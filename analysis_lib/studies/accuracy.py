@@ -1,0 +1,58 @@
+"""Accuracies and the softmax decomposition of a study's runs, epoch by epoch."""
+
+import pandas as pd
+
+from ..analysis.gamma.curve import seen_absent_curve
+from ..analysis.gamma.estimators.logit_gap import average_logit_gap
+from ..analysis.metrics import METRICS, confusion
+from ..analysis.metrics.accuracy import accuracies
+from ..analysis.metrics.decomposition import softmax_decomposition
+from ..analysis.metrics.ncm import class_means, ncm_scores
+from ..runs.run_set import FINE_TUNED, PRE_TRAINED, RunSet
+
+
+def metrics_by_epoch(runs: RunSet) -> pd.DataFrame:
+    """Everything that is one number per checkpoint: columns seed, epoch, metric, value, samples.
+
+    Metrics: the five head accuracies; `ncm_` the same with class means from all classes' training images (*oracle*
+    features probe); `p_absent_*`, `p_within_*`, `confusion_*`, `wrong_within_*`, `wrong_group_*` of the softmax
+    decomposition; `ausuc`; `alg`, gamma from the fine-tuning data.
+    """
+    rows = []
+    for spec in runs.specs:
+        split = runs.split(spec)
+        for epoch in runs.epochs(spec):
+            test, train = runs.outputs(spec, epoch, "test"), runs.outputs(spec, epoch, "train")
+            fine_tuning = train.where(split.is_seen(train.labels))
+            means = class_means(train.features, train.labels, split.num_classes)
+            probe = accuracies(ncm_scores(test.features, means), test.labels, split)
+            n_seen = int(split.is_seen(test.labels).sum())
+            n = {"s": n_seen, "u": len(test.labels) - n_seen, "y": len(test.labels)}
+            measured = accuracies(test.logits, test.labels, split) | {f"ncm_{key}": value for key, value in probe.items()}
+            measured |= softmax_decomposition(test.logits, test.labels, split).summary()
+            measured["ausuc"] = seen_absent_curve(test.logits, test.labels, split).ausuc
+            rows += [(spec.seed, epoch, metric, value, n[METRICS[metric].group]) for metric, value in measured.items()]
+            gap = average_logit_gap(fine_tuning.logits, fine_tuning.labels, split)
+            rows.append((spec.seed, epoch, "alg", gap, len(fine_tuning.labels)))
+    return pd.DataFrame(rows, columns=["seed", "epoch", "metric", "value", "samples"])
+
+
+def checkpoints_only(runs: RunSet, by_epoch: pd.DataFrame) -> pd.DataFrame:
+    """The first and last epoch of `metrics_by_epoch`, with a column checkpoint in place of epoch."""
+    epochs = runs.specs[0].epochs
+    ends = by_epoch[by_epoch["epoch"].isin([0, epochs])]
+    return ends.assign(checkpoint=ends["epoch"].map({0: PRE_TRAINED, epochs: FINE_TUNED})).drop(columns="epoch")
+
+
+def thieves(runs: RunSet) -> pd.DataFrame:
+    """Which seen classes take the absent samples after fine-tuning: columns seed, absent, seen, taken, of.
+
+    A row counts test samples of one absent class that are predicted as one seen class, `of` all of that absent class.
+    """
+    names, rows = runs.manifest.class_names, []
+    for spec in runs.specs:
+        test = runs.outputs(spec, spec.epochs, "test")
+        total = test.labels.bincount(minlength=len(names)).tolist()
+        rows += [(spec.seed, names[absent], names[seen], taken, total[absent])
+                 for absent, seen, taken in confusion.thieves(test.logits, test.labels, runs.split(spec)).tolist()]
+    return pd.DataFrame(rows, columns=["seed", "absent", "seen", "taken", "of"])

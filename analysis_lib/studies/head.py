@@ -1,0 +1,57 @@
+"""The linear head of a study's runs, epoch by epoch: columns seed, epoch, metric, value."""
+
+import pandas as pd
+import torch
+
+from ..analysis.metrics import feature_drift, head_weights
+from ..core.run_spec import RunSpec
+from ..runs.run_set import PRE_TRAINED, RunSet
+from .features import COLUMNS
+
+
+def head_by_epoch(runs: RunSet) -> pd.DataFrame:
+    """What happens to the linear head, and to the logits of absent samples.
+
+    Metrics: `weight_norm_* bias_* feature_norm_*` per group and `weight_norm_s - weight_norm_u`; `gap norm_part angle_part
+    bias_part` of the mean logit gap on absent samples, and `angle_part - norm_part`; `logit_true logit_other_absent logit_seen`; against epoch 0,
+    `update_ss update_uu update_su` (mean cosines of head updates), `update_uu - update_su`, and `relation_change
+    relation_cosine` among absent classes.
+    """
+    rows = []
+    for spec in runs.specs:
+        split, start = runs.split(spec), runs.head(spec, 0)[0]
+        for epoch in runs.epochs(spec):
+            (weight, bias), test = runs.head(spec, epoch), runs.outputs(spec, epoch, "test")
+            absent = test.features[~split.is_seen(test.labels)]
+            found = head_weights.head_norms(weight, bias, split) | head_weights.feature_norms(test.features, test.labels, split)
+            found["weight_norm_s - weight_norm_u"] = found["weight_norm_s"] - found["weight_norm_u"]
+            found |= head_weights.logit_gap(weight, bias, absent, split) | feature_drift.absent_logits(test.logits, test.labels, split)
+            found["angle_part - norm_part"] = found["angle_part"] - found["norm_part"]
+            if epoch:
+                blocks = head_weights.block_means(head_weights.update_similarity(start, weight), split)
+                found |= {f"update_{name}": value for name, value in blocks.items()} | {"update_uu - update_su": blocks["uu"] - blocks["su"]}
+                found |= head_weights.relation_change(start, weight, split.absent)
+            rows += [(spec.seed, epoch, *pair) for pair in found.items()]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def update_similarity(runs: RunSet, spec: RunSpec) -> torch.Tensor:
+    """Cosines (C, C) between the head rows' changes over the whole fine-tuning of a run."""
+    return head_weights.update_similarity(runs.head(spec, 0)[0], runs.head(spec, spec.epochs)[0])
+
+
+def offsets(runs: RunSet, gammas: pd.DataFrame) -> pd.DataFrame:
+    """The head's own offset against the absent classes beside the gammas that undo it (M8): columns seed, quantity, value.
+
+    `head offset`: what the whole change of the head adds to the mean seen logit over the mean absent one, on absent test
+    features after fine-tuning. The other quantities are the methods of `gammas`, from `shifts.calibrations`.
+    """
+    rows = []
+    for spec in runs.specs:
+        split, test = runs.split(spec), runs.outputs(spec, spec.epochs, "test")
+        (weight, bias), (start, first) = runs.head(spec, spec.epochs), runs.head(spec, 0)
+        absent = test.features[~split.is_seen(test.labels)]
+        rows.append((spec.seed, "head offset", head_weights.logit_gap(weight - start, bias - first, absent, split)["gap"]))
+    frame = pd.DataFrame(rows, columns=["seed", "quantity", "value"])
+    chosen = gammas[gammas["checkpoint"] != PRE_TRAINED].rename(columns={"method": "quantity", "gamma": "value"})
+    return pd.concat([frame, chosen[["seed", "quantity", "value"]]], ignore_index=True)

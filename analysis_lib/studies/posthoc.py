@@ -1,0 +1,112 @@
+"""Every post-hoc treatment of the fine-tuned network side by side: shifts by gamma, the other baselines, and WiSE.
+
+One row per seed and method, on test samples; what a method costs is measured apart, because seconds are no result.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import pandas as pd
+import torch
+
+from ..analysis.gamma.curve import seen_absent_curve, shift_logits
+from ..analysis.gamma.estimators import ESTIMATORS, estimate_gamma
+from ..analysis.gamma.posthoc import BASELINES, PostHoc
+from ..analysis.metrics.accuracy import accuracies
+from ..analysis.metrics.calibration_error import calibration_errors
+from ..analysis.metrics.ncm import class_means
+from ..core import files, paths
+from ..core.errors import UserError
+from ..core.progress import log
+from ..core.run_spec import RunSpec
+from ..models.weight_space import interpolate
+from ..runs.execute import load_before_after, split_parts
+from ..runs.outputs import Outputs, extract
+from ..runs.pcv_folds import fold_specs
+from ..runs.run_set import RunSet
+from . import calibration
+
+WISE, ALPHA = "wise", 0.5  # the interpolation's middle, which its authors take where there is nothing to choose by
+MEASURES = ("acc_sy", "acc_uy", "acc_yy", "acc_ss", "acc_uu", "ausuc", "ece_y", "ece_s", "ece_u")
+
+
+def is_oracle(method: str) -> bool:
+    """Whether an estimator or a baseline looks at labels of absent classes."""
+    entry = ESTIMATORS.get(method) or BASELINES.get(method)
+    return entry is not None and entry.oracle
+
+
+def interpolated_outputs(runs: RunSet, spec: RunSpec) -> Outputs:
+    """Test Outputs of the network halfway between before and after fine-tuning (WiSE); stored once made."""
+    return Outputs(**files.kept(paths.run_interpolated(spec.run_id, ALPHA, "test"), lambda: vars(_interpolate(runs, spec))))
+
+
+def _interpolate(runs: RunSet, spec: RunSpec) -> Outputs:
+    before, after = load_before_after(spec, runs.device)
+    after.load_state_dict(interpolate(before.state_dict(), after.state_dict(), ALPHA))
+    index = runs.outputs(spec, 0, "test").index
+    prepared = runs.prepared(spec, index, next(after.parameters()).device)
+    return extract(after, prepared.images, runs.manifest.labels, index, prepared.normalize)
+
+
+def treatments(runs: RunSet, spec: RunSpec) -> dict[str, Callable[[], torch.Tensor]]:
+    """Each method as a function that gives the scores (N, C) of the test samples: shifts, `wise`, then `BASELINES`."""
+    split, test = runs.split(spec), runs.outputs(spec, spec.epochs, "test")
+    train, own = runs.outputs(spec, spec.epochs, "train"), runs.fine_tuning_outputs(spec, spec.epochs)
+    inputs = PostHoc(split, test.features, test.logits, *runs.head(spec, spec.epochs), own.logits, own.labels,
+                     runs.fine_tuning_outputs(spec, 0).logits, class_means(train.features, train.labels, split.num_classes))
+
+    evidence = calibration.evidence(runs, spec)
+
+    def shifted(method: str) -> torch.Tensor:
+        return shift_logits(test.logits, split, estimate_gamma(method, evidence))
+
+    found = {method: partial(shifted, method) for method in ESTIMATORS}
+    found[WISE] = lambda: interpolated_outputs(runs, spec).logits
+    return found | {name: partial(baseline.apply, inputs) for name, baseline in BASELINES.items()}
+
+
+def comparison(runs: RunSet) -> pd.DataFrame:
+    """What every treatment gives: columns seed, method, oracle, metric, value.
+
+    Metrics: the five accuracies, `ausuc`, and the expected calibration errors `ece_y ece_s ece_u`, NaN where scores are
+    no logits. The row `none` is the network before any treatment. `oracle` marks what used absent-class labels. A method
+    that the benchmark does not allow is left out with a line in the log.
+    """
+    rows = []
+    for spec in runs.specs:
+        split, labels = runs.split(spec), runs.outputs(spec, spec.epochs, "test").labels
+        for method, treat in treatments(runs, spec).items():
+            try:
+                scores = treat()
+            except UserError as error:  # such as a temperature for a group of one class
+                log(f"{method} left out: {error}")
+                continue
+            measured = accuracies(scores, labels, split) | {"ausuc": seen_absent_curve(scores, labels, split).ausuc}
+            if method not in BASELINES or BASELINES[method].scores_are_logits:
+                measured |= calibration_errors(scores, labels, split)
+            rows += [(spec.seed, method, is_oracle(method), name, measured.get(name, float("nan"))) for name in MEASURES]
+    return pd.DataFrame(rows, columns=["seed", "method", "oracle", "metric", "value"])
+
+
+def costs(runs: RunSet) -> pd.DataFrame:
+    """What a treatment costs beyond the fine-tuning, on this machine and the first seed: columns method, seconds, extra_training.
+
+    seconds : from stored Outputs to scores, for WiSE with the forward passes of the network between.
+    extra_training : images shown to networks that the method trains, over those shown in the fine-tuning.
+    """
+    spec = runs.specs[0]
+    rows = []
+    shown = sum(len(_trained_rows(runs, fold)) for fold in fold_specs(spec)) / len(_trained_rows(runs, spec))
+    for method in treatments(runs, spec):
+        for treat in ((treatments(runs, spec) | {WISE: partial(_interpolate, runs, spec)})[method] for _ in range(2)):  # the first warms up
+            begin = time.perf_counter()
+            treat()
+        rows.append((method, time.perf_counter() - begin, shown if method in ESTIMATORS and ESTIMATORS[method].extra_training else 0.0))
+    return pd.DataFrame(rows, columns=["method", "seconds", "extra_training"])
+
+
+def _trained_rows(runs: RunSet, spec: RunSpec) -> torch.Tensor:
+    split, train = runs.split(spec), split_parts(runs.manifest, spec, runs.split(spec))["train"]
+    return train[split.is_seen(runs.manifest.labels[train])]

@@ -1,0 +1,31 @@
+"""Random crops and flips of a whole batch at once."""
+
+import torch
+from torch.nn import functional
+
+from ..core.seeds import on_grid
+
+
+def augment(x: torch.Tensor, scale: tuple[float, float], flip: bool, generator: torch.Generator) -> torch.Tensor:
+    """Random resized crops, and flips, of a whole batch at once on its own device.
+
+    x : (N, 3, H, W) float. Each crop covers a share of the area drawn from `scale`; see `draw_crops`.
+    """
+    grid = functional.affine_grid(draw_crops(len(x), scale, flip, generator).to(x), list(x.shape), align_corners=False)
+    return functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+def draw_crops(n: int, scale: tuple[float, float], flip: bool, generator: torch.Generator) -> torch.Tensor:
+    """Square crops that lie inside the image, as affine maps (n, 2, 3) float64 from the crop's to the image's coordinates.
+
+    Both run from -1 to 1. The draws come from a CPU generator and lie on a grid, so every processor and GPU sees the same crops.
+    """
+    def uniform(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, dtype=torch.float64, generator=generator)
+
+    side = (scale[0] + (scale[1] - scale[0]) * uniform(n)).sqrt()
+    centre = (2 * uniform(n, 2) - 1) * (1 - side)[:, None]
+    mirror = torch.where(uniform(n) < 0.5, -1.0, 1.0) if flip else 1.0
+    crops = torch.zeros(n, 2, 3, dtype=torch.float64)
+    crops[:, 0, 0], crops[:, 1, 1], crops[:, :, 2] = side * mirror, side, centre
+    return on_grid(crops)

@@ -1,0 +1,128 @@
+import errno
+import os
+import threading
+
+import pandas as pd
+import pytest
+import torch
+
+from analysis_lib import UserError
+from analysis_lib.core import files, paths
+from analysis_lib.runs import execute
+
+
+def names(root):
+    return sorted(path.name for path in root.rglob("*") if path.is_file() and "data_manifests" not in path.parts)
+
+
+def test_tensors_and_metadata_round_trip(project):
+    tensors = {"a": torch.arange(6).reshape(2, 3).T, "b": torch.tensor([1.5], dtype=torch.float64)}
+    files.write_tensors(project / "x.safetensors", tensors, {"note": "kept"})
+    back = files.read_tensors(project / "x.safetensors")
+    assert all(torch.equal(tensors[name], back[name]) and tensors[name].dtype == back[name].dtype for name in tensors)
+    assert files.read_metadata(project / "x.safetensors") == {"note": "kept"}
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(project, monkeypatch):
+    path = project / "results" / "t.csv"
+    files.write_text(path, "old")
+
+    def full(self, data):
+        with open(self, "wb") as file:
+            file.write(data[:1])  # half-written, as on a real disk
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(UserError, match=r"the disk is full: results/t.csv was not written; free some space") as caught:
+        files.write_text(path, "new")
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == "old"
+    assert names(project) == ["t.csv"]
+
+
+def test_a_failure_while_writing_leaves_nothing(project):
+    with pytest.raises(RuntimeError), files.replacing(project / "y") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert names(project) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_folder_that_cannot_be_written_is_named(project):
+    (project / "results").mkdir(mode=0o500)
+    with pytest.raises(UserError, match="cannot write results/digits/t.csv"):
+        files.write_table(pd.DataFrame({"a": [1]}), "digits", "t")
+
+
+def test_a_damaged_artifact_is_named(project):
+    (project / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
+    with pytest.raises(UserError, match="cannot read bad.safetensors .* delete bad.safetensors and run the same command again"):
+        files.read_tensors(project / "bad.safetensors")
+    with pytest.raises(UserError, match="cannot read runs/r/epoch_001/test.safetensors .* delete runs/r and run"):
+        files.read_tensors(paths.run_outputs("r", 1, "test"))
+
+
+def test_tables_read_back_to_the_same_floats(project):
+    table = pd.DataFrame({"value": torch.rand(50, dtype=torch.float64).numpy()})
+    files.write_table(table, "digits", "t")
+    back = files.read_table("digits", "t")
+    pd.testing.assert_frame_equal(table, back, check_exact=True)
+
+
+def test_a_table_that_is_not_there_yet_says_how_to_get_it(project):
+    with pytest.raises(UserError, match="there is no results/emoji/summary.csv yet; run `make reproduce BENCHMARK=emoji`"):
+        files.read_table("emoji", "summary")
+
+
+def test_states_of_a_run(project):
+    assert execute.state("r") == "missing"
+    files.write_json(paths.run_spec("r"), {})
+    assert execute.state("r") == "partial"
+    files.write_text(paths.run_done("r"), "")
+    assert execute.state("r") == "done"
+
+
+def test_a_run_is_held_by_one_at_a_time(project):
+    order = []
+
+    def second():
+        with files.locked("r"):
+            order.append("second")
+
+    with files.locked("r"):
+        other = threading.Thread(target=second)
+        other.start()
+        other.join(0.2)
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"]
+
+
+def test_what_is_kept_is_made_once_by_whoever_asks_first(project):
+    path, calls, gate = paths.run_views("some-run"), [], threading.Barrier(4)
+
+    def make():
+        calls.append(threading.get_ident())
+        return {"x": torch.arange(3)}
+
+    def ask(found):
+        gate.wait()
+        found.append(files.kept(path, make)["x"])
+
+    found: list[torch.Tensor] = []
+    threads = [threading.Thread(target=ask, args=(found,)) for _ in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert len(calls) == 1 and len(found) == 4 and all(torch.equal(x, torch.arange(3)) for x in found)
+
+
+def test_what_cannot_be_made_is_not_kept(project):
+    path = paths.run_views("some-run")
+
+    def fail():
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"):
+        files.kept(path, fail)
+    assert not path.exists()
+    assert files.kept(path, lambda: {"x": torch.ones(1)})["x"] == 1

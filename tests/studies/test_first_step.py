@@ -1,0 +1,316 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from sklearn.decomposition import PCA
+from torch.func import functional_call, grad, vmap
+from torch.nn.functional import cosine_similarity, cross_entropy
+
+from analysis_lib.analysis.influence import gradients
+from analysis_lib.benchmarks import digits
+from analysis_lib.benchmarks.images import load_images
+from analysis_lib.core import paths
+from analysis_lib.core.seeds import generator_for
+from analysis_lib.models.backbone import features_and_logits
+from analysis_lib.runs import execute
+from analysis_lib.studies import first_step
+
+
+@pytest.fixture
+def spec(digits):
+    return digits.specs[1]
+
+
+@pytest.fixture
+def network(spec):
+    return execute.load_before_after(spec, "cpu")[0]
+
+
+@pytest.fixture(scope="module")
+def rendered():
+    return digits.source_images()
+
+
+@pytest.fixture
+def printed(rendered, monkeypatch):
+    """The source images of digits, rendered once for this file."""
+    monkeypatch.setattr(first_step, "source_images", lambda benchmark: rendered)
+    return rendered[0]
+
+
+def prepared(images):
+    """uint8 images as the digits network sees them: from -1 to 1."""
+    return (images.double() / 255 - 0.5) / 0.5
+
+
+def pictures(study, index):
+    return prepared(load_images(study.manifest)[index])
+
+
+def tuning(study, spec):
+    """Index and labels of the fine-tuning data, from the manifest alone."""
+    labels, train = study.manifest.labels, study.manifest.rows("train")
+    index = torch.tensor([i for i in train.tolist() if int(labels[i]) in study.split(spec).seen])
+    return index, labels[index]
+
+
+def backbone(network):
+    return {name: value for name, value in network.named_parameters() if not name.startswith("head.")}
+
+
+def test_targets_are_test_samples_of_absent_classes(digits):
+    drawn = []
+    for spec in digits.specs:
+        found = first_step.explain(digits, spec)
+        rows = digits.manifest.body.iloc[digits.outputs(spec, 0, "test").index[found.rows].numpy()]
+        assert len(rows) == first_step.TARGETS == rows["path"].nunique()
+        assert (rows["split"] == "test").all() and set(rows["label"]) <= set(digits.split(spec).absent)
+        assert rows["label"].nunique() >= 4 and found.rows.max() > 400, "they are drawn, not the first rows"
+        assert found.classes.tolist() == list(digits.split(spec).seen)
+        drawn.append(rows.index.tolist())
+    assert drawn[0] != drawn[1]
+
+
+def test_the_pulls_add_up_to_the_whole_step(digits, spec, network):
+    found, (index, labels) = first_step.explain(digits, spec), tuning(digits, spec)
+    step = gradients.backbone_step(network, pictures(digits, index), labels)
+    targets = pictures(digits, digits.outputs(spec, 0, "test").index[found.rows])
+    whole = gradients.predicted_displacement(network, targets, step)
+    assert found.pulls.shape == (5, first_step.TARGETS, 64) and found.pulls.dtype == torch.float64
+    assert (found.step - whole).norm() < 1e-8 * whole.norm()
+    assert (found.pulls.norm(dim=2) > 1e-3 * found.step.norm(dim=1)).all(), "every class has its share"
+
+
+def test_a_pull_is_what_a_small_step_on_its_class_does(digits, spec, network):
+    found, (index, labels) = first_step.explain(digits, spec), tuning(digits, spec)
+    targets, theta, eta = pictures(digits, digits.outputs(spec, 0, "test").index[found.rows]), backbone(network), 1e-8
+    for c, pull in zip(found.classes, found.pulls):
+        own = labels == c
+        loss = cross_entropy(network(pictures(digits, index[own])), labels[own], reduction="sum") / len(labels)
+        slopes = torch.autograd.grad(loss, list(theta.values()))
+        with torch.no_grad():
+            before = features_and_logits(network, targets)[0]
+            for value, slope in zip(theta.values(), slopes):
+                value -= eta * slope
+            real = (features_and_logits(network, targets)[0] - before) / eta
+            for value, slope in zip(theta.values(), slopes):
+                value += eta * slope
+        assert (real - pull).norm() < 1e-4 * pull.norm()
+
+
+def test_the_kernel_is_that_of_single_sample_gradients(digits, spec, network):
+    """With the same probes; one gradient for each sample and probe, by another road through torch."""
+    found, (index, labels) = first_step.explain(digits, spec), tuning(digits, spec)
+    theta = {name: value.detach() for name, value in backbone(network).items()}
+    probes = torch.randn(first_step.PROBES, 64, generator=generator_for("probes", spec.run_id), dtype=torch.float64)
+
+    def along(theta, image, probe):
+        parts = {name.removeprefix("blocks."): value for name, value in theta.items()}
+        return functional_call(network.blocks, parts, (image[None],)).mean((0, 2, 3)) @ probe
+
+    def of(images, probe):
+        return torch.cat([part.flatten(1) for part in vmap(grad(along), (None, 0, None))(theta, images, probe).values()], 1)
+
+    targets = pictures(digits, digits.outputs(spec, 0, "test").index[found.rows])
+    ours = torch.stack([of(targets, probe) for probe in probes])
+    for k, c in enumerate(found.classes):
+        theirs = torch.stack([of(pictures(digits, index[labels == c]), probe) for probe in probes])
+        raw = torch.einsum("rtp,rp->rt", ours, theirs.mean(1)) / 64
+        scale = (ours.square().sum(2).mean(0) * theirs.square().sum(2).mean() / 64**2).sqrt()
+        assert torch.allclose(found.kernel[:, k], raw.mean(0) / scale, rtol=1e-8)
+        assert torch.allclose(found.kernel_error[:, k], raw.std(0) / len(probes) ** 0.5 / scale, rtol=1e-8)
+    assert found.kernel.amax() <= 1
+
+
+def test_the_explanation_is_made_once(digits, spec, monkeypatch):
+    first = first_step.explain(digits, spec)
+    monkeypatch.setattr(gradients, "class_displacements", None)
+    for name in ("class_kernel", "self_kernel"):
+        monkeypatch.setattr(first_step, name, None)  # a second computation would fail
+    again = first_step.explain(digits, spec)
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(vars(first).values(), vars(again).values()))
+    monkeypatch.setattr(first_step, "TARGETS", 5)
+    with pytest.raises(TypeError):
+        first_step.explain(digits, spec)  # another question is not answered by the stored one
+
+
+def test_the_explanation_sees_no_training_image_of_an_absent_class(digits, spec, monkeypatch, tmp_path):
+    """Neither the images nor what is stored of them; with the fine-tuning data replaced instead, the answer is another."""
+    monkeypatch.setattr(first_step, "TARGETS", 3)
+    monkeypatch.setattr(first_step, "PROBES", 2)
+    real, every, labels = type(digits).outputs, type(digits).fine_tuning_outputs, digits.manifest.labels
+    monkeypatch.setattr(type(digits), "fine_tuning_outputs", lambda *args: every(*args).where(slice(None, None, 8)))  # an eighth is enough
+    train = torch.tensor(digits.manifest.body["split"].eq("train").to_numpy())
+    images, seen = load_images(digits.manifest), digits.split(spec).is_seen(labels)
+
+    def explained(name, rows):
+        noise = torch.randint(256, images.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        poisoned = torch.where(rows[:, None, None, None], noise, images)
+
+        def outputs(self, spec, epoch, part):
+            found = real(self, spec, epoch, part)
+            found.features[rows[found.index]] = found.logits[rows[found.index]] = torch.nan
+            return found
+
+        monkeypatch.setattr("analysis_lib.runs.run_set.load_images", lambda manifest: poisoned)
+        monkeypatch.setattr(type(digits), "outputs", outputs)
+        monkeypatch.setattr(paths, "run_explanation", lambda *_: tmp_path / name)
+        return vars(first_step.explain(digits, spec))
+
+    clean, absent, tuned = (explained(name, rows & train) for name, rows in (("clean", seen & ~seen), ("absent", ~seen), ("tuned", seen)))
+    assert all(torch.equal(clean[name], absent[name]) for name in clean)
+    assert not torch.allclose(clean["pulls"], tuned["pulls"]) and not torch.allclose(clean["kernel"], tuned["kernel"])
+
+
+def test_the_prediction_of_one_step_is_good(digits, network):
+    """M1. The smaller the step, the better; while ReLU units change side, only on average."""
+    for spec in digits.specs:
+        table = first_step.step_check(digits, spec, steps=12)
+        assert table["eta"].tolist() == [spec.lr / 4**k for k in range(12)] and (table["seed"] == spec.seed).all()
+        assert (table["cosine"][1:].to_numpy() > table["cosine"][:-1]).all() and table["cosine"].iloc[-1] > 1 - 1e-6
+        assert table["relative_error"].iloc[-1] < table["relative_error"].iloc[0] / 4**8
+    index, labels = tuning(digits, spec)
+    test = digits.outputs(spec, 0, "test")
+    absent = pictures(digits, test.index[[int(y) in digits.split(spec).absent for y in test.labels]])
+    direct = gradients.step_check(network, absent, gradients.backbone_step(network, pictures(digits, index), labels), [spec.lr])
+    assert table[["cosine", "relative_error"]].iloc[0].to_list() == pytest.approx(direct[["cosine", "relative_error"]].iloc[0].to_list())
+
+
+def test_the_error_of_one_step_falls_linearly_for_a_smooth_network(digits, spec, network):
+    """A quarter of the step, a quarter of the relative error: exact in the limit, and then off by the order of the step."""
+    for place, module in enumerate(network.blocks):
+        if isinstance(module, torch.nn.ReLU):
+            network.blocks[place] = torch.nn.Softplus().eval()
+    index, labels = tuning(digits, spec)
+    step = gradients.backbone_step(network, pictures(digits, index), labels)
+    etas = [1e-3 / 4**k for k in range(6)]
+    errors = gradients.step_check(network, pictures(digits, index[:50]), step, etas)["relative_error"].to_numpy()
+    assert abs(errors[:-1] / errors[1:] / 4 - 1) == pytest.approx(0, abs=10 * errors[0])
+    assert errors[4] / errors[5] == pytest.approx(4, rel=10 * errors[4])
+
+
+def test_influences_hold_every_target_with_every_seen_class(digits, spec, network):
+    found, (index, labels), names = first_step.explain(digits, spec), tuning(digits, spec), digits.manifest.class_names
+    table = first_step.influences(digits, spec)
+    targets = digits.outputs(spec, 0, "test").index[found.rows]
+    assert len(table) == len(targets) * 5 and not table.duplicated(["target", "seen"]).any() and (table["seed"] == spec.seed).all()
+    assert set(table["seen"]) == {names[c] for c in digits.split(spec).seen}
+    assert table["absent"].tolist() == [names[digits.manifest.labels[i]] for i in table["target"]]
+    features, _ = features_and_logits(network, pictures(digits, index))
+    at_targets = features_and_logits(network, pictures(digits, targets))[0].detach()
+    slopes = torch.autograd.grad(cross_entropy(network.head(leaf := features.detach().requires_grad_()), labels, reduction="sum"), leaf)[0]
+    unit = (features / features.norm(dim=1, keepdim=True)).detach()
+    for t in (0, 5, 23):
+        rows = table[table["target"] == int(targets[t])].set_index("seen")
+        for k, c in enumerate(found.classes.tolist()):
+            row = rows.loc[names[c]]
+            assert row["pull"] == pytest.approx(float(found.pulls[k, t].norm()))
+            assert (row["kernel"], row["kernel_error"]) == (float(found.kernel[t, k]), float(found.kernel_error[t, k]))
+            assert row["feature_cosine"] == pytest.approx(float(cosine_similarity(at_targets[t], unit[labels == c].mean(0), dim=0)), abs=1e-10)
+            assert row["direction"] == pytest.approx(float(cosine_similarity(found.pulls[k, t], -slopes[labels == c].mean(0), dim=0)), abs=1e-10)
+
+
+def margin(features, label, means):
+    """Cosine with the own mean less the largest other one, by a loop."""
+    cosines = [float(features @ mean / features.norm() / mean.norm()) for mean in means]
+    return cosines[label] - max(value for c, value in enumerate(cosines) if c != label)
+
+
+def means_of(outputs):
+    unit = outputs.features / outputs.features.norm(dim=1, keepdim=True)
+    return torch.stack([unit[outputs.labels == c].mean(0) for c in range(10)])
+
+
+def test_the_columns_of_one_target_by_hand(digits, spec, network, printed, monkeypatch):
+    monkeypatch.setattr(first_step, "TOP", 2)  # of five classes, the five of TOP are all
+    found, influences, j = first_step.explain(digits, spec), first_step.influences(digits, spec), 7
+    row = first_step.targets(digits, spec).iloc[j]
+    start, end = (digits.outputs(spec, epoch, "test").where(found.rows) for epoch in (0, spec.epochs))
+    label, step, own = int(start.labels[j]), found.step[j], influences[influences["target"] == int(start.index[j])]
+    assert (row["seed"], row["target"], row["absent"]) == (1, int(start.index[j]), digits.manifest.class_names[label])
+    for score, name in (("kernel", "kernel"), ("feature_cosine", "cosine")):
+        assert row[f"share_{name}"] == pytest.approx(own.nlargest(2, score)["pull"].sum() / own["pull"].sum())
+        usual = influences.groupby("seen")[["pull", score]].mean().loc[own["seen"]].to_numpy()
+        assert row[f"rank_{name}"] == pytest.approx(stats.spearmanr(own["pull"] / usual[:, 0], own[score] - usual[:, 1]).statistic)
+    assert row["share_chance"] == pytest.approx(2 / 5)
+    assert row["nearest_seen"] == pytest.approx(own["feature_cosine"].max())
+    means, at_end = (means_of(digits.outputs(spec, epoch, "train")) for epoch in (0, spec.epochs))
+    before, eta = margin(start.features[j], label, means), 1e-7
+    assert row["margin_change"] == pytest.approx((margin(start.features[j] + eta * step, label, means) - before) / eta, rel=1e-4)
+    assert row["margin_gain"] == pytest.approx(margin(end.features[j], label, at_end) - before)
+    assert row["lasting"] == pytest.approx(float(cosine_similarity(step, end.features[j] - start.features[j], dim=0)))
+    others = [float(cosine_similarity(step, other, dim=0)) for t, other in enumerate(found.step) if t != j]
+    assert row["common"] == pytest.approx(np.mean(others))
+    index, labels = tuning(digits, spec)
+    head = list(network.head.parameters())
+    weight, bias = torch.autograd.grad(cross_entropy(network(pictures(digits, index)), labels), head)
+    change = -(weight @ start.features[j] + bias)
+    split = digits.split(spec)
+    assert row["head_offset"] == pytest.approx(float(change[list(split.absent)].mean() - change[list(split.seen)].mean()))
+    assert row["along_shift"] == pytest.approx(float(cosine_similarity(step, first_step.domain_shift(digits, spec), dim=0)))
+
+
+def test_concentration_is_asked_of_as_many_classes_as_there_are(digits, spec, printed, monkeypatch):
+    monkeypatch.setattr(first_step, "TOP", 6)
+    table = first_step.targets(digits, spec)
+    assert table[["share_kernel", "share_cosine", "share_chance"]].to_numpy() == pytest.approx(1)
+
+
+def test_target_means_are_means_with_intervals(digits, spec, printed):
+    found, targets = first_step.explain(digits, spec), first_step.targets(digits, spec)
+    table = first_step.target_means(digits, spec).set_index("metric")
+    assert table.index.is_unique and set(table.index) == set(targets.columns) - {"seed", "target", "absent"}
+    assert table["mean"].to_list() == pytest.approx(targets[table.index].mean().to_list())
+    assert (table["low"] <= table["mean"]).all() and (table["mean"] <= table["high"]).all()
+    assert (table["n_samples"] == first_step.TARGETS).all() and (table["n_seeds"] == 1).all()
+    assert table.loc["lasting", "high"] - table.loc["lasting", "low"] == pytest.approx(2 * 1.96 * targets["lasting"].std() / 24**0.5, rel=0.25)
+    cosines = cosine_similarity(found.step[:, None], found.step, dim=2).numpy()
+    left_out = [np.delete(np.delete(cosines, i, 0), i, 1)[~np.eye(23, dtype=bool)].mean() for i in range(24)]
+    half = 1.96 * (23 / 24 * np.sum((left_out - np.mean(left_out)) ** 2)) ** 0.5  # the jackknife of a mean over pairs
+    assert table.loc["common", ["low", "high"]].to_list() == pytest.approx([targets["common"].mean() - half, targets["common"].mean() + half])
+
+
+def test_a_benchmark_without_source_images_has_no_domain_shift(digits, spec, monkeypatch):
+    monkeypatch.setattr(first_step, "source_images", lambda benchmark: None)
+    assert first_step.domain_shift(digits, spec).isnan().all()
+    assert first_step.targets(digits, spec)["along_shift"].isna().all()
+    assert "along_shift" not in set(first_step.target_means(digits, spec)["metric"])
+
+
+def test_the_domain_shift_is_between_fine_tuning_and_source_images(digits, spec, network, printed):
+    target = load_images(digits.manifest)[tuning(digits, spec)[0]]
+    with torch.no_grad():
+        centres = [network.blocks(prepared(images)).mean((2, 3)).mean(0) for images in (target, printed)]
+    assert torch.allclose(first_step.domain_shift(digits, spec), centres[0] - centres[1], rtol=0, atol=1e-10)
+
+
+def test_the_most_influential_classes_are_those_of_the_largest_pulls(digits, spec):
+    found, target, names = first_step.explain(digits, spec), 4, digits.manifest.class_names
+    shown, titles = first_step.most_influential(digits, spec, target, most=2)
+    sizes = {int(c): float(pull[target].norm()) for c, pull in zip(found.classes, found.pulls)}
+    first, second = sorted(sizes, key=sizes.get, reverse=True)[:2]
+    test = digits.outputs(spec, 0, "test").where(found.rows)
+    shares = [f"{names[c]}, {100 * sizes[c] / sum(sizes.values()):.0f}%" for c in (first, second)]
+    assert titles == [f"{names[test.labels[target]]} (absent)", *shares]
+    rows = [int(test.index[target])]
+    train = digits.outputs(spec, 0, "train")
+    for c in (first, second):
+        cosines = {int(i): float(f @ test.features[target] / f.norm()) for i, f, y in zip(train.index, train.features, train.labels) if y == c}
+        rows.append(max(cosines, key=cosines.get))
+    assert torch.equal(shown, load_images(digits.manifest)[rows])
+
+
+def test_the_plane_keeps_what_two_dimensions_can(digits, spec):
+    found, target, names = first_step.explain(digits, spec), 2, digits.manifest.class_names
+    table = first_step.plane(digits, spec, target)
+    sizes = found.pulls[:, target].norm(dim=1)
+    strongest = [int(found.classes[k]) for k in sizes.argsort(descending=True)[:3]]
+    assert table["what"].tolist() == ["target", "first step", "fine-tuned", *(names[c] for c in strongest)]
+    start, end = (digits.outputs(spec, epoch, "test").features[found.rows[target]] for epoch in (0, spec.epochs))
+    direction = found.step[target] / found.step[target].norm()
+    train = digits.outputs(spec, 0, "train")
+    points = torch.stack([start, start + (end - start).norm() * direction, end, *(train.features[train.labels == c].mean(0) for c in strongest)])
+    flat, drawn = PCA(2).fit_transform(points.numpy()), table[["x", "y"]].to_numpy()
+    assert np.allclose(drawn, np.sign((flat * drawn).sum(0)) * flat, atol=1e-10)
+    pd.testing.assert_frame_equal(table, first_step.plane(digits, spec, target))
