@@ -9,10 +9,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 # `notebooks` and `docs` are targets beside folders of the same name
-.PHONY: help notebooks setup reproduce runs smoke test test-lowest test-everywhere bench lab report docs reference clean FORCE
+.PHONY: help notebooks setup reproduce runs smoke test test-lowest test-everywhere bench lab report docs reference site clean FORCE
 
 PY := .venv/bin/python
 READY := .venv/ready
+SITE_READY := .venv/site-ready
 SCRATCH := .venv/notebook-tests
 rooms = $(foreach room,$(1),$(shell find analysis_lib/$(room) -name '*.py'))
 # what makes runs, and what every notebook reads them with; its own studies are named below
@@ -109,6 +110,13 @@ docs: $(READY)  ## for maintainers: fill README.md and docs/ from the reference 
 reference: reproduce  ## for maintainers: make the results of BENCHMARK the reference, then fill the pages
 	$(PY) -m analysis_lib.report $(BENCHMARK)
 
+$(SITE_READY): $(READY)
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[site]'
+	touch $@
+
+site: $(SITE_READY)  ## static pages in site/: docs, executed notebooks of BENCHMARK, API reference
+	$(PY) docs/site/build.py $(BENCHMARK)
+
 notebooks: $(READY)  ## for maintainers: run notebooks in place on the smoke profile, keep only checked outputs
 	TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(PY) -m jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace $(NOTEBOOKS)
 	$(PY) -m nbstripout --keep-count --extra-keys "cell.metadata.execution metadata.language_info" $(NOTEBOOKS)
@@ -116,5 +124,5 @@ notebooks: $(READY)  ## for maintainers: run notebooks in place on the smoke pro
 lab: $(READY)  ## open JupyterLab on the notebooks
 	$(PY) -m jupyter lab notebooks
 
-clean:  ## remove runs, results, figures and executed notebooks; keep .venv and downloads
-	rm -rf runs derived results figures executed
+clean:  ## remove runs, results, figures, executed notebooks and the site; keep .venv and downloads
+	rm -rf runs derived results figures executed site

@@ -18,10 +18,10 @@ from analysis_lib.benchmarks.manifest import load_manifest
 from analysis_lib.benchmarks.preprocess import normalizer
 from analysis_lib.core.device import deterministic, pick_device, reuse_memory
 from analysis_lib.core.seeds import generator_for
+from analysis_lib.methods.finetune import FineTune
 from analysis_lib.models import create
 from analysis_lib.runs import plan
 from analysis_lib.training.augmentation import augment
-from analysis_lib.methods.finetune import FineTune
 from analysis_lib.training.loop import train_epoch
 from analysis_lib.training.optimizers import OPTIMIZERS
 

@@ -30,8 +30,8 @@ def decode_folder(manifest: Manifest) -> torch.Tensor:
         except OSError as error:  # PIL's errors for damaged and truncated images are OSErrors too
             bad.append(f"{row.path} ({error.strerror or error})")
     if bad:
-        raise UserError(f"{len(bad)} of {len(manifest.body)} images under {paths.shown(folder)} cannot be used, first "
-                        f"{', '.join(bad[:3])}; restore them or correct {paths.shown(paths.manifest_body(manifest.name))}")
+        raise UserError(f"{len(bad)} of {len(manifest.body)} images under {paths.display(folder)} cannot be used, first "
+                        f"{', '.join(bad[:3])}; restore them or correct {paths.display(paths.manifest_body(manifest.name))}")
     return images
 
 

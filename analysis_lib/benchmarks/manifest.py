@@ -122,17 +122,17 @@ def read_manifest(head_path: Path) -> Manifest:
         head = Head.model_validate_json(_read(head_path))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{paths.shown(head_path)}: field {'.'.join(map(str, first['loc']))!r}: {first['msg']}") from None
+        raise UserError(f"{paths.display(head_path)}: field {'.'.join(map(str, first['loc']))!r}: {first['msg']}") from None
     raw = _read(body_path)
     if hashlib.sha256(raw).hexdigest() != head.sha256:
-        raise UserError(f"{paths.shown(body_path)} does not match the sha256 in {paths.shown(head_path)}; restore both "
+        raise UserError(f"{paths.display(body_path)} does not match the sha256 in {paths.display(head_path)}; restore both "
                         f"with git, or rebuild them with `python -m analysis_lib manifest {benchmark}`")
     body = pd.read_csv(io.BytesIO(raw), dtype={"path": str, "split": str, "group": str, "sha256": str})
     if head.name != benchmark:
-        raise UserError(f"{paths.shown(head_path)} says its name is {head.name!r}; it must be {benchmark!r}, as the file's")
+        raise UserError(f"{paths.display(head_path)} says its name is {head.name!r}; it must be {benchmark!r}, as the file's")
     if head.class_ids is not None and len(head.class_ids) != len(head.class_names):
-        raise UserError(f"{paths.shown(head_path)}: {len(head.class_ids)} class_ids for {len(head.class_names)} class_names; give one each")
-    check_body(body, len(head.class_names), paths.shown(body_path))
+        raise UserError(f"{paths.display(head_path)}: {len(head.class_ids)} class_ids for {len(head.class_names)} class_names; give one each")
+    check_body(body, len(head.class_names), paths.display(body_path))
     digest = hashlib.sha256(head.model_dump_json().encode()).hexdigest()[:12]
     return Manifest(head, body, digest)
 
@@ -141,7 +141,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read {paths.shown(path)} ({error.strerror}); a manifest is a .json and a .csv file; restore both") from None
+        raise UserError(f"cannot read {paths.display(path)} ({error.strerror}); a manifest is a .json and a .csv file; restore both") from None
 
 
 def check_body(body: pd.DataFrame, num_classes: int, where: str) -> None:

@@ -50,7 +50,7 @@ def open_source(path: Path, part: str) -> Source:
     if path.is_dir():
         return _open_folder(path)
     if not path.is_file():
-        raise UserError(f"there is no {paths.shown(path)}; give a folder with a sub-folder for each class, a list file, a manifest, or ready logits")
+        raise UserError(f"there is no {paths.display(path)}; give a folder with a sub-folder for each class, a list file, a manifest, or ready logits")
     return _open_manifest(path, part) if is_manifest(path) else _open_list(path)
 
 
@@ -61,10 +61,10 @@ def _open_folder(path: Path) -> Source:
         for file in sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")):
             (pairs if file.suffix.lower() in Image.registered_extensions() else ignored).append((file, folder.name))
     if ignored:
-        log(f"{paths.shown(path)}: {len(ignored)} files are no images by their names, first {ignored[0][0].name}; they are left out")
+        log(f"{paths.display(path)}: {len(ignored)} files are no images by their names, first {ignored[0][0].name}; they are left out")
     if not pairs:
-        raise UserError(f"{paths.shown(path)} has no images in class sub-folders; expected {paths.shown(path)}/<class>/<image>")
-    return Source([file for file, _ in pairs], [name for _, name in pairs], [folder.name for folder in folders], paths.shown(path))
+        raise UserError(f"{paths.display(path)} has no images in class sub-folders; expected {paths.display(path)}/<class>/<image>")
+    return Source([file for file, _ in pairs], [name for _, name in pairs], [folder.name for folder in folders], paths.display(path))
 
 
 def _open_list(path: Path) -> Source:
@@ -77,17 +77,17 @@ def _open_list(path: Path) -> Source:
     }
     for rule, broken in rules.items():
         if any(broken):
-            raise UserError(f"{paths.shown(path)}: {sum(broken)} of {len(rows)} lines: the line {rule}, first "
+            raise UserError(f"{paths.display(path)}: {sum(broken)} of {len(rows)} lines: the line {rule}, first "
                             f"{''.join(rows[broken.index(True)])[:80]!r}; correct the list")
     if not rows:
-        raise UserError(f"{paths.shown(path)} is empty; write one `relative/path label` a line")
-    return Source(files, [name for _, _, name in rows], [], paths.shown(path))
+        raise UserError(f"{paths.display(path)} is empty; write one `relative/path label` a line")
+    return Source(files, [name for _, _, name in rows], [], paths.display(path))
 
 
 def _open_manifest(path: Path, part: str) -> Source:
     manifest = read_manifest(path)
     if manifest.head.builder != "folder":
-        raise UserError(f"the images of {paths.shown(path)} are made by {manifest.head.builder!r} and are no files; "
+        raise UserError(f"the images of {paths.display(path)} are made by {manifest.head.builder!r} and are no files; "
                         "give a manifest whose builder is 'folder'")
     ours = path.resolve() == paths.manifest_head(manifest.name).resolve()
     folder = paths.image_folder(manifest.head.source) if ours else (path.resolve().parent / manifest.head.source)  # else beside the manifest
@@ -95,9 +95,9 @@ def _open_manifest(path: Path, part: str) -> Source:
     files = [folder / name for name in body["path"]]
     changed = [file for file, digest in zip(files, body["sha256"]) if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest]
     if changed:
-        raise UserError(f"{len(changed)} of {len(files)} {part} images of {paths.shown(path)} are missing or not as listed, first "
-                        f"{', '.join(paths.shown(file) for file in changed[:3])}; restore them or correct the manifest")
-    return Source(files, [manifest.class_names[label] for label in body["label"]], manifest.class_names, paths.shown(path))
+        raise UserError(f"{len(changed)} of {len(files)} {part} images of {paths.display(path)} are missing or not as listed, first "
+                        f"{', '.join(paths.display(file) for file in changed[:3])}; restore them or correct the manifest")
+    return Source(files, [manifest.class_names[label] for label in body["label"]], manifest.class_names, paths.display(path))
 
 
 def class_names(sources: Sequence[Source], num_classes: int) -> list[str]:
@@ -159,4 +159,4 @@ class ImageBatches:
             with Image.open(file) as picture:
                 return self.transform(picture.convert("RGB"))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what PIL raises for damaged files
-            return f"{paths.shown(file)} ({getattr(error, 'strerror', None) or 'damaged or no image'})"
+            return f"{paths.display(file)} ({getattr(error, 'strerror', None) or 'damaged or no image'})"

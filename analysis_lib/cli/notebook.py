@@ -22,4 +22,4 @@ def act(arguments: argparse.Namespace) -> None:
     benchmark = (notebooks.parameters_of(source) | values).get("benchmark", "any")
     output = paths.executed_notebook(benchmark, source.stem)
     notebooks.run_notebook(source, output, arguments.settings)
-    print(paths.shown(output))
+    print(paths.display(output))

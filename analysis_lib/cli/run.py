@@ -24,4 +24,4 @@ def act(arguments: argparse.Namespace) -> None:
 
     names = arguments.studies.split(",") if arguments.studies else list(STUDIES)
     for spec in make_runs(names, arguments.benchmark, arguments.profile, parse_integers("seeds", arguments.seeds), arguments.device):
-        print(paths.shown(paths.run(spec.run_id)), flush=True)
+        print(paths.display(paths.run(spec.run_id)), flush=True)

@@ -53,7 +53,7 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     for key in ("state_dict", "model"):
         state = state[key] if isinstance(state, dict) and isinstance(state.get(key), dict) else state
     if not isinstance(state, dict) or not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise UserError(f"{paths.shown(path)} holds no state dict; save `model.state_dict()`, alone or under the key 'state_dict'")
+        raise UserError(f"{paths.display(path)} holds no state dict; save `model.state_dict()`, alone or under the key 'state_dict'")
     for prefix in ("module.", "_orig_mod.", "module."):
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
@@ -68,9 +68,9 @@ def _read_pth(path: Path) -> object:
         raise _unreadable(path, error, "give a checkpoint") from None
     except Exception as error:  # noqa: BLE001 (a damaged or hostile file can raise anything)
         if "nsupported" in str(error):  # torch's word for what is neither a tensor nor a plain container
-            raise UserError(f"{paths.shown(path)} holds Python objects beside tensors, and these are never loaded; "
+            raise UserError(f"{paths.display(path)} holds Python objects beside tensors, and these are never loaded; "
                             "save `model.state_dict()` and give that file") from None
-        raise UserError(f"cannot read {paths.shown(path)}: it is damaged or no checkpoint; save `model.state_dict()` again") from None
+        raise UserError(f"cannot read {paths.display(path)}: it is damaged or no checkpoint; save `model.state_dict()` again") from None
 
 
 def read_logits(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,14 +82,14 @@ def read_logits(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     _check(path, ARRAYS)
     arrays = {".npz": _read_npz, ".safetensors": lambda path: read_safetensors(path)[0], ".csv": _read_csv}[path.suffix.lower()](path)
     if missing := [name for name in ("logits", "labels") if name not in arrays]:
-        raise UserError(f"{paths.shown(path)} has no {missing[0]!r}, only {', '.join(arrays) or 'nothing'}; it needs logits (N, C) and labels (N,)")
+        raise UserError(f"{paths.display(path)} has no {missing[0]!r}, only {', '.join(arrays) or 'nothing'}; it needs logits (N, C) and labels (N,)")
     logits, labels = arrays["logits"], arrays["labels"]
     if logits.ndim != 2 or not logits.is_floating_point() or labels.shape != logits.shape[:1]:
-        raise UserError(f"{paths.shown(path)}: logits are {logits.dtype} {tuple(logits.shape)} and labels {tuple(labels.shape)}; "
+        raise UserError(f"{paths.display(path)}: logits are {logits.dtype} {tuple(logits.shape)} and labels {tuple(labels.shape)}; "
                         "expected floats (N, C) and (N,)")
     whole = labels.double()
     if labels.is_complex() or not (whole == whole.round()).all():
-        raise UserError(f"{paths.shown(path)}: labels are not whole numbers; give class indices")
+        raise UserError(f"{paths.display(path)}: labels are not whole numbers; give class indices")
     return logits, whole.long()
 
 
@@ -111,7 +111,7 @@ def _read_csv(path: Path) -> dict[str, torch.Tensor]:
         table = pd.read_csv(path)
         columns = [f"logits_{c}" for c in range(len(table.columns) - 1)]
         if sorted(table.columns) != sorted([*columns, "labels"]):
-            raise UserError(f"{paths.shown(path)} has columns {', '.join(map(str, table.columns[:4]))}, ...; "
+            raise UserError(f"{paths.display(path)} has columns {', '.join(map(str, table.columns[:4]))}, ...; "
                             "expected labels, logits_0, logits_1, ..., one for each class")
         return {"logits": torch.from_numpy(table[columns].to_numpy(dtype="float64", copy=True)),
                 "labels": torch.from_numpy(table["labels"].to_numpy(dtype="float64", copy=True))}
@@ -123,11 +123,11 @@ def _read_csv(path: Path) -> dict[str, torch.Tensor]:
 
 def _check(path: Path, suffixes: tuple[str, ...]) -> None:
     if path.suffix.lower() not in suffixes:
-        raise UserError(f"{paths.shown(path)} is no {', '.join(suffixes)} file; save it as one of these")
+        raise UserError(f"{paths.display(path)} is no {', '.join(suffixes)} file; save it as one of these")
     if not path.is_file():
-        raise UserError(f"there is no file {paths.shown(path)}; check the path")
+        raise UserError(f"there is no file {paths.display(path)}; check the path")
 
 
 def _unreadable(path: Path, error: Exception, remedy: str) -> UserError:
     reason = getattr(error, "strerror", None) or (str(error) or type(error).__name__).splitlines()[0]
-    return UserError(f"cannot read {paths.shown(path)} ({reason}); {remedy}")
+    return UserError(f"cannot read {paths.display(path)} ({reason}); {remedy}")

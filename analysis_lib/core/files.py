@@ -29,10 +29,10 @@ def writing(path: Path):
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"the disk is full: {paths.shown(path)} was not written; free some space and run "
+            raise UserError(f"the disk is full: {paths.display(path)} was not written; free some space and run "
                             "the same command again, it continues where it stopped") from None
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise UserError(f"cannot write {paths.shown(path)} ({error.strerror}); make its folder writable or "
+            raise UserError(f"cannot write {paths.display(path)} ({error.strerror}); make its folder writable or "
                             "set FTC_ROOT to a folder that is") from None
         raise
 
@@ -53,7 +53,7 @@ def replacing(path: Path):
             temporary.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
+def remove_temporary(folder: Path) -> None:
     """Remove what a killed process was writing; call it while holding the folder's lock."""
     for leftover in folder.rglob(f".*{TEMPORARY}"):
         leftover.unlink()
@@ -98,15 +98,15 @@ def _open_tensors(path: Path, take):
     except (OSError, safetensors.SafetensorError) as error:
         inside = path.is_relative_to(paths.runs())
         culprit = paths.run(path.relative_to(paths.runs()).parts[0]) if inside else path
-        raise UserError(f"cannot read {paths.shown(path)} ({error}); delete {paths.shown(culprit)} and run the same command again") from None
+        raise UserError(f"cannot read {paths.display(path)} ({error}); delete {paths.display(culprit)} and run the same command again") from None
 
 
-def kept(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The tensors of a file, made and written by whoever asks first while others wait."""
+def cached(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The cached tensors of a file, computed on first use. Safe across processes."""
     if not path.exists():
         with locked(f"{path.parent.name}-{path.stem}"):
             if not path.exists():
-                sweep(path.parent)
+                remove_temporary(path.parent)
                 write_tensors(path, make())
     return read_tensors(path)
 
@@ -122,7 +122,7 @@ def read_table(benchmark: str, name: str) -> pd.DataFrame:
     """Read results/<benchmark>/<name>.csv. Raises UserError when it is not there yet."""
     path = paths.table(benchmark, name)
     if not path.exists():
-        raise UserError(f"there is no {paths.shown(path)} yet; run `make reproduce BENCHMARK={benchmark}`")
+        raise UserError(f"there is no {paths.display(path)} yet; run `make reproduce BENCHMARK={benchmark}`")
     return pd.read_csv(path)
 
 

@@ -26,7 +26,7 @@ def npm_archive(package: str, version: str, integrity: str) -> Path:
         _npm_pack(f"{package}@{version}", path)
     digest = "sha512-" + base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
     if digest != integrity:
-        raise UserError(f"{paths.shown(path)} is not the pinned archive of {package}@{version} (its hash differs); "
+        raise UserError(f"{paths.display(path)} is not the pinned archive of {package}@{version} (its hash differs); "
                         "delete it and run the same command again")
     return path
 

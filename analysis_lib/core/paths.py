@@ -12,7 +12,7 @@ def root() -> Path:
     return checkout if (checkout / "data_manifests").is_dir() else Path.cwd()
 
 
-def shown(path: Path) -> str:
+def display(path: Path) -> str:
     """`path` as messages show it: relative to the project folder where it lies inside."""
     path = Path(path)
     return str(path.relative_to(root())) if path.is_relative_to(root()) else str(path)

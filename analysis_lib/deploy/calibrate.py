@@ -12,7 +12,7 @@ from torch import nn
 from ..analysis.gamma.curve import seen_absent_curve, shift_logits
 from ..analysis.gamma.estimators import Evidence, estimate_gamma, resolve
 from ..analysis.metrics.accuracy import accuracies
-from ..analysis.metrics.confusion import thieves
+from ..analysis.metrics.confusion import seen_confusions
 from ..core.class_split import ClassSplit
 from ..core.errors import UserError
 from ..core.progress import progress
@@ -94,7 +94,7 @@ def assess(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma:
         "before": accuracies(logits, labels, split),
         "after": accuracies(shift_logits(logits, split, gamma), labels, split),
         "oracle": {"gamma": best.gamma, "acc_sy": best.acc_sy, "acc_uy": best.acc_uy, "acc_yy": best.acc_yy},
-        "thieves": _thieves(logits, labels, split, gamma),
+        "thieves": _seen_confusions(logits, labels, split, gamma),
     }
 
 
@@ -140,12 +140,12 @@ def _placed(images: torch.Tensor, model: nn.Module) -> torch.Tensor:
     return images.to(weight) if images.is_floating_point() else images.to(weight.device)
 
 
-def _thieves(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma: float) -> list[dict]:
+def _seen_confusions(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma: float) -> list[dict]:
     """Which seen class takes samples of which absent class; most taken before calibration first."""
     total = labels.bincount(minlength=split.num_classes).tolist()
     rows: dict[tuple[int, int], dict] = {}
     for when, z in (("before", logits), ("after", shift_logits(logits, split, gamma))):
-        for absent, seen, taken in thieves(z, labels, split).tolist():
+        for absent, seen, taken in seen_confusions(z, labels, split).tolist():
             row = rows.setdefault((absent, seen), {"absent": absent, "seen": seen, "before": 0, "after": 0, "of": total[absent]})
             row[when] = taken
     return sorted(rows.values(), key=lambda row: (-row["before"], -row["after"], row["absent"], row["seen"]))

@@ -26,7 +26,7 @@ def calibrate_files(arguments: argparse.Namespace) -> None:
     ready = is_logits(arguments.data)
     outputs = _outputs(arguments, ready)
     inputs = from_logits(arguments) if ready else from_images(arguments)
-    names = ", ".join(paths.shown(path) for path in outputs.values())
+    names = ", ".join(paths.display(path) for path in outputs.values())
     print(_plan(arguments, inputs))
     if arguments.dry_run:
         print(f"dry run: would write {names}; nothing is written")
@@ -62,31 +62,31 @@ def _outputs(arguments: argparse.Namespace, ready: bool) -> dict[str, Path]:
     """Where each result goes. Raises UserError for options that do not go together and places that cannot be."""
     lacking = [name for name in ("model", "checkpoint") if not getattr(arguments, name)]
     if ready and len(lacking) < 2:
-        raise UserError(f"{paths.shown(arguments.data)} holds ready logits, so no model is run; leave out --model and --checkpoint, or give images")
+        raise UserError(f"{paths.display(arguments.data)} holds ready logits, so no model is run; leave out --model and --checkpoint, or give images")
     if not ready and lacking:
         raise UserError(f"--{lacking[0]} is missing; images need --model and --checkpoint, ready logits neither")
     if arguments.test and is_logits(arguments.test) != ready:
         raise UserError("--data and --test are of different kinds; give images for both, or ready logits for both")
     suffix = ".json" if ready else ".safetensors"
     if arguments.output.suffix != suffix:
-        raise UserError(f"--output is {paths.shown(arguments.output)}; its name must end in {suffix} here")
+        raise UserError(f"--output is {paths.display(arguments.output)}; its name must end in {suffix} here")
     outputs = {"report": arguments.output.with_suffix(".json"), "page": arguments.output.with_suffix(".html")}
     outputs = outputs if ready else {"checkpoint": arguments.output} | outputs
     given = {path.resolve() for path in (arguments.checkpoint, arguments.pretrained, arguments.data, arguments.test, arguments.classes) if path}
     for path in outputs.values():
         if path.resolve() in given:
-            raise UserError(f"{paths.shown(path)} is an input too; choose another --output")
+            raise UserError(f"{paths.display(path)} is an input too; choose another --output")
         blocked = path if path.is_dir() else next((folder for folder in path.parents if folder.exists() and not folder.is_dir()), None)
         if blocked:
-            raise UserError(f"cannot write {paths.shown(path)}: {paths.shown(blocked)} is {'a folder' if path.is_dir() else 'no folder'}; "
+            raise UserError(f"cannot write {paths.display(path)}: {paths.display(blocked)} is {'a folder' if path.is_dir() else 'no folder'}; "
                             "choose another --output")
     return outputs
 
 
 def _plan(arguments: argparse.Namespace, inputs: Inputs) -> str:
     """One line that says how the inputs were understood."""
-    naming = ("names from " + (paths.shown(arguments.classes) if arguments.classes else "the data")) if inputs.names else "given as ids"
-    what = f"{inputs.about['samples']} samples of {paths.shown(arguments.data)}"
+    naming = ("names from " + (paths.display(arguments.classes) if arguments.classes else "the data")) if inputs.names else "given as ids"
+    what = f"{inputs.about['samples']} samples of {paths.display(arguments.data)}"
     if inputs.model is not None:
         height, width = inputs.about["images"]["input_size"][1:]
         what = f"{arguments.model} on {what} at {height}x{width} pixels"

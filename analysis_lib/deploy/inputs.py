@@ -60,12 +60,12 @@ def from_logits(arguments: argparse.Namespace) -> Inputs:
     if arguments.pretrained:
         pretrained, its_labels = external_files.read_logits(arguments.pretrained)
         if pretrained.shape != logits.shape or not torch.equal(its_labels, labels):
-            raise UserError(f"{paths.shown(arguments.pretrained)} and {paths.shown(arguments.data)} differ in shape or labels; "
+            raise UserError(f"{paths.display(arguments.pretrained)} and {paths.display(arguments.data)} differ in shape or labels; "
                             "give the logits of the same samples in the same order")
     if arguments.test:
         test, test_labels = external_files.read_logits(arguments.test)
         if test.shape[1] != logits.shape[1]:
-            raise UserError(f"{paths.shown(arguments.test)} has {test.shape[1]} classes and {paths.shown(arguments.data)} {logits.shape[1]}; "
+            raise UserError(f"{paths.display(arguments.test)} has {test.shape[1]} classes and {paths.display(arguments.data)} {logits.shape[1]}; "
                             "give logits of the same model")
         _check_test(test_labels, split, arguments.test)
     return Inputs(split, names, None, {"data": str(arguments.data), "samples": len(labels)},
@@ -93,7 +93,7 @@ def from_images(arguments: argparse.Namespace) -> Inputs:
     if arguments.pretrained:
         models.append(user_weights.load_classifier(arguments.model, arguments.pretrained, arguments.image_size).to(device))
         if models[1].num_classes != num_classes:
-            raise UserError(f"{paths.shown(arguments.pretrained)} has {models[1].num_classes} outputs and {paths.shown(arguments.checkpoint)} "
+            raise UserError(f"{paths.display(arguments.pretrained)} has {models[1].num_classes} outputs and {paths.display(arguments.checkpoint)} "
                             f"{num_classes}; give the pre-trained head the same classes in the same order")
     looks = _looks(arguments, model)
     about = {"model": arguments.model, "checkpoint": str(arguments.checkpoint), "data": str(arguments.data), "samples": len(labels[0]),
@@ -115,7 +115,7 @@ def _names(arguments: argparse.Namespace, sources: list[Source], num_classes: in
         return class_names(sources, num_classes)
     names = external_files.read_lines(arguments.classes)
     if len(names) != num_classes or len(set(names)) < len(names):
-        raise UserError(f"{paths.shown(arguments.classes)} has {len(names)} names, {len(set(names))} of them distinct, for {num_classes} outputs; "
+        raise UserError(f"{paths.display(arguments.classes)} has {len(names)} names, {len(set(names))} of them distinct, for {num_classes} outputs; "
                         "write one name a line in head order")
     return names
 
@@ -130,10 +130,10 @@ def _split(arguments: argparse.Namespace, names: list[str], num_classes: int) ->
 def _check_test(labels: torch.Tensor, split: ClassSplit, path: Path) -> None:
     outside = labels[(labels < 0) | (labels >= split.num_classes)]
     if len(outside):
-        raise UserError(f"{paths.shown(path)} has the label {int(outside[0])}, outside 0..{split.num_classes - 1}; correct its labels")
+        raise UserError(f"{paths.display(path)} has the label {int(outside[0])}, outside 0..{split.num_classes - 1}; correct its labels")
     seen = split.is_seen(labels)
     if seen.all() or not seen.any():
-        raise UserError(f"{paths.shown(path)} has {'no absent' if seen.all() else 'no seen'} class; --test takes samples of both, "
+        raise UserError(f"{paths.display(path)} has {'no absent' if seen.all() else 'no seen'} class; --test takes samples of both, "
                         "to show what each wins and loses")
 
 

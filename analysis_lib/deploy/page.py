@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..analysis.gamma.curve import SeenAbsentCurve
-from ..analysis.metrics.accuracy import best_in
+from ..analysis.metrics.accuracy import max_over
 from ..core.class_split import ClassSplit
 from ..plots import calibration, style
 
@@ -89,7 +89,7 @@ def _svg(figure: Figure) -> str:
 
 def draw_gaps(logits: torch.Tensor, split: ClassSplit, gamma: float, ax: Axes) -> Axes:
     """How far the best seen logit lies above the best absent one on fine-tuning samples, and where gamma cuts."""
-    gap = best_in(logits, split.seen)[0] - best_in(logits, split.absent)[0]
+    gap = max_over(logits, split.seen)[0] - max_over(logits, split.absent)[0]
     ax.hist(gap[gap.isfinite()].numpy(), bins=40, color=style.SEEN)
     ax.axvline(gamma, color="black", linestyle="--", label=f"$\\gamma$ = {gamma:.2f}: left of it, now absent")
     ax.legend(fontsize=8)
@@ -139,6 +139,6 @@ def draw_pictures(logits: torch.Tensor, split: ClassSplit, names: list[str], rep
         for when in ("before", "after"):
             stolen = pd.DataFrame([(shown[row["seen"]], row[when]) for row in test["thieves"] if row[when]], columns=["seen", "taken"])
             if len(stolen):
-                calibration.draw_thieves(stolen, axes(f"Who steals what, {when} calibration: the seen classes that take absent-class test samples."))
+                calibration.draw_seen_confusions(stolen, axes(f"Who steals what, {when} calibration: the seen classes that take absent-class test samples."))
     draw_gaps(logits, split, report["gamma"], axes("The fine-tuning samples, all of seen classes: by how much a seen class wins."))
     return pictures

@@ -33,10 +33,10 @@ def load_classifier(arch: str, path: Path, image_size: int | None = None) -> nn.
     names = classifier_names(arch)
     state, metadata = external_files.read_weights(path)
     if MARKER in metadata:
-        raise UserError(f"{paths.shown(path)} is calibrated already (gamma = {metadata[MARKER]}); give the checkpoint as it was fine-tuned")
+        raise UserError(f"{paths.display(path)} is calibrated already (gamma = {metadata[MARKER]}); give the checkpoint as it was fine-tuned")
     heads = [f"{name}.weight" for name in names if f"{name}.weight" in state]
     if not heads:
-        raise UserError(f"{paths.shown(path)} has no {names[0] if names else 'head'}.weight, the head of {arch}; its last tensor is "
+        raise UserError(f"{paths.display(path)} has no {names[0] if names else 'head'}.weight, the head of {arch}; its last tensor is "
                         f"{list(state)[-1]!r}: name the architecture it was trained as")
     size = {"img_size": image_size} if image_size and timm.models.get_pretrained_cfg(arch).fixed_input_size else {}
     try:
@@ -58,7 +58,7 @@ def _check_fit(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], 
     }
     found = [f"{len(names)} tensors {kind}, first {names[0]!r}" for kind, names in kinds.items() if names]
     if found:
-        raise UserError(f"{paths.shown(path)} does not fit {arch}: {'; '.join(found)}; name the architecture (and --image-size) it was trained with")
+        raise UserError(f"{paths.display(path)} does not fit {arch}: {'; '.join(found)}; name the architecture (and --image-size) it was trained with")
 
 
 def calibrated_bytes(model: nn.Module, gamma: float) -> bytes:

@@ -1,6 +1,6 @@
 """Figures: each draw_x takes tidy data and axes and returns the axes; save_figure writes the same bytes each time."""
 
-from .calibration import draw_accuracy_by_gamma, draw_curves, draw_gamma, draw_shares, draw_thieves
+from .calibration import draw_accuracy_by_gamma, draw_curves, draw_gamma, draw_seen_confusions, draw_shares
 from .explanation import (
     draw_correlations,
     draw_influences,
@@ -29,10 +29,10 @@ __all__ = [
     "draw_motion",
     "draw_pulls",
     "draw_region_legend",
+    "draw_seen_confusions",
     "draw_series",
     "draw_shares",
     "draw_step_check",
-    "draw_thieves",
     "draw_toy_displacement",
     "draw_toy_grid",
     "draw_toy_regions",

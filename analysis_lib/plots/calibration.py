@@ -48,11 +48,11 @@ def draw_accuracy_by_gamma(curves: pd.DataFrame, points: pd.DataFrame, ax: Axes)
     return ax
 
 
-def draw_thieves(thieves: pd.DataFrame, ax: Axes, most: int = 12) -> Axes:
+def draw_seen_confusions(confusions: pd.DataFrame, ax: Axes, most: int = 12) -> Axes:
     """The seen classes that take most absent-class test samples of one seed, summed over absent classes."""
-    taken = thieves.groupby("seen")["taken"].sum().sort_values(ascending=False, kind="stable").head(most)
+    taken = confusions.groupby("seen")["taken"].sum().sort_values(ascending=False, kind="stable").head(most)
     ax.barh(taken.index[::-1], taken.to_numpy()[::-1], color=SEEN)
-    ax.set(xlabel=f"absent-class test samples taken, of {thieves['taken'].sum()} taken in all")
+    ax.set(xlabel=f"absent-class test samples taken, of {confusions['taken'].sum()} taken in all")
     ax.grid(axis="y", visible=False)
     return ax
 

@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.benchmark:
             keep(root, options.benchmark, (options.results or root).resolve())
         for page in fill(root):
-            print(f"filled {paths.shown(page)}")
+            print(f"filled {paths.display(page)}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

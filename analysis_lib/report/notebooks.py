@@ -17,14 +17,14 @@ from ..core.progress import HEADLESS
 def parameters_of(notebook: Path) -> dict[str, object]:
     """Names and default values from the cell tagged `parameters`. Raises UserError when there is no such notebook or cell."""
     if not notebook.is_file():
-        raise UserError(f"there is no notebook {paths.shown(notebook)}; name one of those in notebooks/")
+        raise UserError(f"there is no notebook {paths.display(notebook)}; name one of those in notebooks/")
     try:
         content = nbformat.read(notebook, as_version=4)
     except nbformat.reader.NotJSONError:
-        raise UserError(f"{paths.shown(notebook)} is not a notebook (no valid JSON); restore it with git") from None
+        raise UserError(f"{paths.display(notebook)} is not a notebook (no valid JSON); restore it with git") from None
     cells = [cell for cell in content.cells if "parameters" in cell.metadata.get("tags", [])]
     if not cells:
-        raise UserError(f"{paths.shown(notebook)} has no cell tagged 'parameters'; tag the cell that sets them")
+        raise UserError(f"{paths.display(notebook)} has no cell tagged 'parameters'; tag the cell that sets them")
     return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cells[0].source).body if isinstance(node, ast.Assign)}
 
 
@@ -71,9 +71,9 @@ def run_notebook(notebook: Path, output: Path, settings: list[str]) -> None:
             if error.ename == UserError.__name__:
                 raise UserError(error.evalue) from None
             draft.replace(failed)
-            raise UserError(f"{paths.shown(notebook)} failed with {error.ename}: {error.evalue}; read {paths.shown(failed)}") from None
+            raise UserError(f"{paths.display(notebook)} failed with {error.ename}: {error.evalue}; read {paths.display(failed)}") from None
         except DeadKernelError:
-            raise UserError(f"the kernel of {paths.shown(notebook)} died, most likely for lack of memory; close other "
+            raise UserError(f"the kernel of {paths.display(notebook)} died, most likely for lack of memory; close other "
                             "programs and run the same command again") from None
         finally:
             draft.unlink(missing_ok=True)

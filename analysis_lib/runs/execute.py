@@ -51,12 +51,12 @@ def execute(spec: RunSpec, device: str | None = None) -> str:
 
 def _begin(spec: RunSpec, device: torch.device) -> None:
     """Record what the run is and where it runs; sweep up after a killed process. Raises UserError on another device."""
-    files.sweep(paths.run(spec.run_id))
+    files.remove_temporary(paths.run(spec.run_id))
     environment = {"device": device.type, "threads": torch.get_num_threads(), "versions": versions()}
     begun = paths.run_environment(spec.run_id)
     if begun.exists() and (before := json.loads(begun.read_text())["device"]) != device.type:
         raise UserError(f"run {spec.run_id} was begun on {before} and cannot go on on {device.type} with the same bytes; "
-                        f"use --device {before}, or delete {paths.shown(paths.run(spec.run_id))}")
+                        f"use --device {before}, or delete {paths.display(paths.run(spec.run_id))}")
     files.write_json(paths.run_spec(spec.run_id), asdict(spec))
     files.write_json(begun, environment)
 

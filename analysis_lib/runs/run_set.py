@@ -61,7 +61,7 @@ class RunSet:
         head = self.manifest.head
         return PreparedImages(load_images(self.manifest), index, normalizer(head.mean, head.std, getattr(torch, spec.dtype), device))
 
-    def units(self, outputs: Outputs) -> torch.Tensor:
+    def clusters(self, outputs: Outputs) -> torch.Tensor:
         """(N,) int64: samples of one group of the manifest, such as variants of a drawing, share a number; they are no
         independent samples."""
         return torch.tensor(pd.factorize(self.manifest.body["group"].iloc[outputs.index.numpy()])[0])

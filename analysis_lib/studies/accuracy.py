@@ -44,7 +44,7 @@ def checkpoints_only(runs: RunSet, by_epoch: pd.DataFrame) -> pd.DataFrame:
     return ends.assign(checkpoint=ends["epoch"].map({0: PRE_TRAINED, epochs: FINE_TUNED})).drop(columns="epoch")
 
 
-def thieves(runs: RunSet) -> pd.DataFrame:
+def seen_confusions(runs: RunSet) -> pd.DataFrame:
     """Which seen classes take the absent samples after fine-tuning: columns seed, absent, seen, taken, of.
 
     A row counts test samples of one absent class that are predicted as one seen class, `of` all of that absent class.
@@ -54,5 +54,5 @@ def thieves(runs: RunSet) -> pd.DataFrame:
         test = runs.outputs(spec, spec.epochs, "test")
         total = test.labels.bincount(minlength=len(names)).tolist()
         rows += [(spec.seed, names[absent], names[seen], taken, total[absent])
-                 for absent, seen, taken in confusion.thieves(test.logits, test.labels, runs.split(spec)).tolist()]
+                 for absent, seen, taken in confusion.seen_confusions(test.logits, test.labels, runs.split(spec)).tolist()]
     return pd.DataFrame(rows, columns=["seed", "absent", "seen", "taken", "of"])

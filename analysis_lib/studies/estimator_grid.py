@@ -15,7 +15,7 @@ import torch
 from ..analysis.gamma.curve import shift_logits
 from ..analysis.gamma.estimators import ESTIMATORS, NONE, ORACLE
 from ..analysis.gamma.estimators.prior_matching import matched_share_gamma
-from ..analysis.stats.bootstrap import draw_unit_resamples, resampled_means
+from ..analysis.stats.bootstrap import draw_cluster_resamples, resampled_means
 from ..benchmarks import grid, recipe
 from ..benchmarks.manifest import load_manifest
 from ..core.run_spec import RunSpec
@@ -80,10 +80,10 @@ def shares(cells: dict[tuple[float, int], RunSet], chosen: pd.DataFrame) -> pd.D
                 shifted = shift_logits(test.logits, runs.split(spec), own[spec.seed, method])
                 block.append((shifted.argmax(1) == test.labels).double())
     values = [torch.stack(block) for block in blocks]
-    n_samples, units = values[0].shape[1], runs.units(test)
+    n_samples, clusters = values[0].shape[1], runs.clusters(test)
     generator = generator_for("protocol", next(iter(cells.values())).benchmark)
     once = torch.ones(1, n_samples, dtype=torch.float64), torch.ones(1, n_seeds, dtype=torch.float64)
-    found, drawn = (_shares(resampled_means(values, *counts), methods, len(cells)) for counts in (once, draw_unit_resamples(units, n_seeds, generator)))
+    found, drawn = (_shares(resampled_means(values, *counts), methods, len(cells)) for counts in (once, draw_cluster_resamples(clusters, n_seeds, generator)))
     low, high = drawn.nanquantile(drawn.new_tensor([0.025, 0.975]), dim=0)
     names = [f"lr {lr:g}, {epochs} epochs" for lr, epochs in cells] + [*SUMMARIES]
     rows = [(name, method, *(float(series[i, j]) for series in (found[0], low, high)), n_samples, n_seeds)

@@ -74,7 +74,7 @@ def views(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
         planes = (feature_space.joint_pca(before, after)[:2], feature_space.joint_umap(before, after, seed), feature_space.joint_tsne(before, after, seed))
         return {view: torch.stack(pair) for view, pair in zip(VIEWS, planes)}
 
-    points, test = files.kept(paths.run_views(spec.run_id), project), ends[PRE_TRAINED]
+    points, test = files.cached(paths.run_views(spec.run_id), project), ends[PRE_TRAINED]
     groups = ["seen" if seen else "absent" for seen in split.is_seen(test.labels)]
     names = [runs.manifest.class_names[y] for y in test.labels]
     frames = [pd.DataFrame({"view": view, "sample": test.index, "label": names, "group": groups, "checkpoint": checkpoint, "x": plane[:, 0], "y": plane[:, 1]})

@@ -49,7 +49,7 @@ class Explanation:
 def explain(runs: RunSet, spec: RunSpec) -> Explanation:
     """The explanation of a run; computed on the first call and stored."""
     path = paths.run_explanation(spec.run_id, TARGETS, PROBES)
-    return Explanation(**files.kept(path, lambda: vars(_compute(runs, spec))))
+    return Explanation(**files.cached(path, lambda: vars(_compute(runs, spec))))
 
 
 def _compute(runs: RunSet, spec: RunSpec) -> Explanation:

@@ -72,7 +72,7 @@ def by_class(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
     features = pool.features.double()[best]
     shift_seen = (means[seen] - rows[seen]).mean(0)
     shift_own = normalize(normalize(features, dim=2).mean(1), dim=1) - rows[absent]
-    dear = _dear(runs, spec, best)
+    dear = _gradient_features(runs, spec, best)
     table = {
         "head_cosine": (rows[absent] @ rows[seen].T).amax(1),
         "feature_cosine": ncm_scores(features.flatten(0, 1), means)[:, seen].amax(1).unflatten(0, best.shape).mean(1),
@@ -89,7 +89,7 @@ def by_class(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
     return frame[frame["n"] > 0].astype({"n": int})
 
 
-def _dear(runs: RunSet, spec: RunSpec, best: torch.Tensor) -> dict[str, torch.Tensor]:
+def _gradient_features(runs: RunSet, spec: RunSpec, best: torch.Tensor) -> dict[str, torch.Tensor]:
     """What takes derivatives: `step` (U, IMAGES, D), the first-order motion of the pool images, and `kernel` (U, K), the
     normalised kernel of each absent class's best image with each seen class; stored beside the run."""
 
@@ -106,7 +106,7 @@ def _dear(runs: RunSet, spec: RunSpec, best: torch.Tensor) -> dict[str, torch.Te
         selves = [self_kernel(before, part, probes)[0] for part in (images, tuning)]
         return {"step": moved.unflatten(0, best.shape), "kernel": normalized_kernel(kernel, *selves, own.labels[some])}
 
-    return files.kept(paths.run_prediction(spec.run_id, IMAGES, EXAMPLES, PROBES), derive)
+    return files.cached(paths.run_prediction(spec.run_id, IMAGES, EXAMPLES, PROBES), derive)
 
 
 def _outcomes(runs: RunSet, spec: RunSpec, absent: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -39,7 +39,7 @@ def is_oracle(method: str) -> bool:
 
 def interpolated_outputs(runs: RunSet, spec: RunSpec) -> Outputs:
     """Test Outputs of the network halfway between before and after fine-tuning (WiSE); stored once made."""
-    return Outputs(**files.kept(paths.run_interpolated(spec.run_id, ALPHA, "test"), lambda: vars(_interpolate(runs, spec))))
+    return Outputs(**files.cached(paths.run_interpolated(spec.run_id, ALPHA, "test"), lambda: vars(_interpolate(runs, spec))))
 
 
 def _interpolate(runs: RunSet, spec: RunSpec) -> Outputs:

@@ -13,11 +13,11 @@ import torch
 from ..analysis.gamma.curve import shift_logits
 from ..analysis.gamma.estimators import ESTIMATORS, FOLDS, PRETRAINED, estimate_gamma, offered
 from ..analysis.gamma.estimators.pseudo_cv import Fold
-from ..analysis.metrics.accuracy import best_in
+from ..analysis.metrics.accuracy import max_over
 from ..analysis.metrics.decomposition import softmax_decomposition
 from ..analysis.metrics.ncm import class_means, ncm_scores
 from ..analysis.stats import summary
-from ..analysis.stats.bootstrap import bootstrap_differences, draw_unit_resamples
+from ..analysis.stats.bootstrap import bootstrap_differences, draw_cluster_resamples
 from ..analysis.stats.claims import AFTER, BEFORE, BEST_BEFORE, Contrast, State, change
 from ..core.class_split import ClassSplit
 from ..core.seeds import generator_for
@@ -47,7 +47,7 @@ def sample_values(runs: RunSet, calibrated: pd.DataFrame) -> tuple[list[tuple[St
             test, train = tests[checkpoint], runs.outputs(spec, epoch, "train")
             nearest = ncm_scores(test.features, class_means(train.features, train.labels, split.num_classes)).argmax(1) == test.labels
             measured = {
-                "acc_uu": best_in(test.logits, split.absent)[1] == test.labels,
+                "acc_uu": max_over(test.logits, split.absent)[1] == test.labels,
                 "ncm_acc_sy": nearest,
                 "ncm_acc_uy": nearest,
                 "p_absent_u": softmax_decomposition(test.logits, test.labels, split).p_absent,
@@ -83,7 +83,7 @@ def calibration_intervals(runs: RunSet, calibrated: pd.DataFrame) -> pd.DataFram
 def _differences(runs: RunSet, names: list[tuple[State, str]], values: list[torch.Tensor], contrasts: list[Contrast]) -> pd.DataFrame:
     """The contrasts with their bootstrap intervals, in order."""
     pairs = [((contrast.a, contrast.metric), (contrast.b, contrast.metric)) for contrast in contrasts]
-    return bootstrap_differences(values, names, pairs, _generator(runs), units=_units(runs))
+    return bootstrap_differences(values, names, pairs, _generator(runs), clusters=_clusters(runs))
 
 
 def evidence(runs: RunSet, calibrated: pd.DataFrame, over_seeds: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +118,7 @@ def gamma_intervals(runs: RunSet, resamples: int = 200) -> pd.DataFrame:
     for spec in runs.specs:
         whole, generator = calibration.evidence(runs, spec), generator_for("gamma", spec.run_id)
         drawn = []
-        for counts in draw_unit_resamples(runs.units(runs.fine_tuning_outputs(spec, spec.epochs)), 1, generator, resamples)[0]:
+        for counts in draw_cluster_resamples(runs.clusters(runs.fine_tuning_outputs(spec, spec.epochs)), 1, generator, resamples)[0]:
             rows = torch.arange(len(counts)).repeat_interleave(counts.long())
             folds = [_redrawn(fold, torch.randint(len(fold.labels), fold.labels.shape, generator=generator)) for fold in whole.folds]
             some = replace(whole, logits=whole.logits[rows], labels=whole.labels[rows],
@@ -135,8 +135,8 @@ def _redrawn(fold: Fold, rows: torch.Tensor) -> Fold:
     return replace(fold, logits=fold.logits[rows], pretrained_logits=fold.pretrained_logits[rows], labels=fold.labels[rows])
 
 
-def _units(runs: RunSet) -> torch.Tensor:
-    return runs.units(runs.outputs(runs.specs[0], 0, "test"))
+def _clusters(runs: RunSet) -> torch.Tensor:
+    return runs.clusters(runs.outputs(runs.specs[0], 0, "test"))
 
 
 def _generator(runs: RunSet) -> torch.Generator:

@@ -107,7 +107,7 @@ def test_what_is_kept_is_made_once_by_whoever_asks_first(project):
 
     def ask(found):
         gate.wait()
-        found.append(files.kept(path, make)["x"])
+        found.append(files.cached(path, make)["x"])
 
     found: list[torch.Tensor] = []
     threads = [threading.Thread(target=ask, args=(found,)) for _ in range(4)]
@@ -123,6 +123,6 @@ def test_what_cannot_be_made_is_not_kept(project):
         raise UserError("no")
 
     with pytest.raises(UserError, match="no"):
-        files.kept(path, fail)
+        files.cached(path, fail)
     assert not path.exists()
-    assert files.kept(path, lambda: {"x": torch.ones(1)})["x"] == 1
+    assert files.cached(path, lambda: {"x": torch.ones(1)})["x"] == 1

@@ -74,7 +74,7 @@ def test_gamma_plot_and_thieves_show_the_table(digits, axes):
     assert calibration.draw_accuracy_by_gamma(curves, points, axes) is axes
     assert np.allclose(axes.get_lines()[0].get_ydata(), 100 * curves["acc_sy"])
     figure, other = plt.subplots()
-    stolen = accuracy.thieves(digits)
-    calibration.draw_thieves(stolen, other)
+    stolen = accuracy.seen_confusions(digits)
+    calibration.draw_seen_confusions(stolen, other)
     assert sum(bar.get_width() for bar in other.patches) == stolen["taken"].sum()
     plt.close(figure)

@@ -29,7 +29,7 @@ by_epoch, calibrated = accuracy.metrics_by_epoch(runs), calibration.calibrations
 everything = calibration.summary(runs, by_epoch, calibrated)
 write_table(everything, "digits", "summary")
 write_table(calibration.curves(runs), "digits", "curves")
-write_table(accuracy.thieves(runs), "digits", "thieves")
+write_table(accuracy.seen_confusions(runs), "digits", "thieves")
 print(summary.grid(summary.over_seeds(everything, ["checkpoint", "metric"]), ["metric"], "checkpoint").to_string())
 print(summary.verdicts(uncertainty.calibration_intervals(runs, calibrated), ["checkpoint", "method", "metric"]))
 """
@@ -86,7 +86,7 @@ def test_tables_agree_with_the_outputs_they_come_from(digits):
 
 
 def test_thieves_account_for_every_lost_sample(digits):
-    stolen = accuracy.thieves(digits)
+    stolen = accuracy.seen_confusions(digits)
     for spec in digits.specs:
         test = digits.outputs(spec, spec.epochs, "test")
         split = digits.split(spec)
@@ -143,7 +143,7 @@ def test_units_are_the_groups_of_the_manifest():
     """Variants of a drawing share a number, and nothing else does."""
     manifest = load_manifest("emoji")
     index = torch.randperm(len(manifest.body), generator=torch.Generator().manual_seed(0))[:300]
-    units = run_set.RunSet(manifest, ()).units(Outputs(index, index, index, index)).tolist()
+    units = run_set.RunSet(manifest, ()).clusters(Outputs(index, index, index, index)).tolist()
     groups = [manifest.body["group"][i] for i in index.tolist()]
     assert len(set(units)) == len(set(groups)) == len(set(zip(units, groups))) < 300
 

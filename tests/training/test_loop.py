@@ -16,7 +16,7 @@ from analysis_lib import UserError
 from analysis_lib.benchmarks.images import load_images
 from analysis_lib.benchmarks.manifest import load_manifest
 from analysis_lib.benchmarks.preprocess import normalizer
-from analysis_lib.core import device, files, paths
+from analysis_lib.core import files, paths
 from analysis_lib.core.run_spec import RunSpec
 from analysis_lib.core.seeds import generator_for
 from analysis_lib.methods.finetune import FineTune
@@ -53,7 +53,7 @@ def test_the_same_seed_gives_the_same_bytes(planned, digits_root, monkeypatch):
 
 def test_memory_filled_with_nan_before_use_gives_the_same_bytes(planned, digits_root, monkeypatch):
     """Nothing reads what was never written."""
-    monkeypatch.setattr(device, "reuse_memory", lambda: setattr(torch.utils.deterministic, "fill_uninitialized_memory", True))
+    monkeypatch.setattr(execute, "reuse_memory", lambda: setattr(torch.utils.deterministic, "fill_uninitialized_memory", True))
     execute.execute(planned, "cpu")
     assert torch.utils.deterministic.fill_uninitialized_memory
     torch.utils.deterministic.fill_uninitialized_memory = False

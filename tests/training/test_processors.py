@@ -90,7 +90,7 @@ def test_the_grid_absorbs_last_bits_and_changes_nothing_else():
     assert (on_grid(x * (1 + 1e-15)) == on_grid(x)).all()
 
 
-SMOKE = "from analysis_lib import study; study.open_study('claims', 'digits', 'smoke', [0], 'cpu')"
+SMOKE = "from analysis_lib.studies import open_study; open_study('accuracy', 'digits', 'smoke', [0], 'cpu')"
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import torch
 
 from ...core.class_split import ClassSplit
 from ...core.errors import UserError
-from ..metrics.accuracy import best_in, check_scores
+from ..metrics.accuracy import check_scores, max_over
 
 
 def shift_logits(logits: torch.Tensor, split: ClassSplit, gamma: float) -> torch.Tensor:
@@ -74,7 +74,7 @@ def seen_absent_curve(logits: torch.Tensor, labels: torch.Tensor, split: ClassSp
     that is -inf everywhere. Source: the curve and AUSUC of paper section 6; this way of computing it is ours.
     """
     check_scores(logits, labels, split)
-    (top_s, arg_s), (top_u, arg_u) = best_in(logits, split.seen), best_in(logits, split.absent)
+    (top_s, arg_s), (top_u, arg_u) = max_over(logits, split.seen), max_over(logits, split.absent)
     gap = top_s.double() - top_u.double()
     if gap.isnan().any():
         raise UserError(f"row {int(gap.isnan().nonzero()[0])} is infinite in both groups; no shift can order it")
@@ -90,10 +90,10 @@ def seen_absent_curve(logits: torch.Tensor, labels: torch.Tensor, split: ClassSp
     hits_u = right_u[gap == -torch.inf].sum() + torch.cat([zero, won.cumsum(0)])
     n_s, n_u = seen.sum(), (~seen).sum()
     shares = (hits.double() / n for hits, n in ((hits_s, n_s), (hits_u, n_u), (hits_s + hits_u, n_s + n_u)))
-    return SeenAbsentCurve(breakpoints, between(breakpoints), *shares)
+    return SeenAbsentCurve(breakpoints, state_midpoints(breakpoints), *shares)
 
 
-def between(breakpoints: torch.Tensor) -> torch.Tensor:
+def state_midpoints(breakpoints: torch.Tensor) -> torch.Tensor:
     """A gamma (K+1,) inside each state that the (K,) ascending breakpoints part: below all, midway, above all. Source: ours."""
     if not len(breakpoints):
         return breakpoints.new_zeros(1)

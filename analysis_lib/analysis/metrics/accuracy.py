@@ -26,7 +26,7 @@ def check_scores(scores: torch.Tensor, labels: torch.Tensor, split: ClassSplit) 
         raise UserError(f"logits hold NaN, first in row {row}; check the model that made them")
 
 
-def best_in(scores: torch.Tensor, columns: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+def max_over(scores: torch.Tensor, columns: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """The largest score among `columns` and its class, both (N,); the lowest class wins a tie."""
     index = torch.tensor(columns, device=scores.device)
     parts = [part[:, index].max(1) for part in scores.split(1024)]  # small copies stay in the cache
@@ -44,5 +44,5 @@ def accuracies(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) ->
     everywhere = torch.ones_like(labels, dtype=torch.bool)
     seen = split.is_seen(labels)
     rows = {"y": everywhere, "s": seen, "u": ~seen}
-    predicted = {"y": logits.argmax(1), "s": best_in(logits, split.seen)[1], "u": best_in(logits, split.absent)[1]}
+    predicted = {"y": logits.argmax(1), "s": max_over(logits, split.seen)[1], "u": max_over(logits, split.absent)[1]}
     return {f"acc_{a}{b}": (predicted[b] == labels)[rows[a]].double().mean().item() for a, b in (key[-2:] for key in ACCURACIES)}

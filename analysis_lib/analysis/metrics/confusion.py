@@ -18,7 +18,7 @@ def group_confusion(logits: torch.Tensor, labels: torch.Tensor, split: ClassSpli
     return torch.stack([to_seen, 1 - to_seen], 1)
 
 
-def thieves(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> torch.Tensor:
+def seen_confusions(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> torch.Tensor:
     """Who takes the absent samples: (K, 3) int64 rows of absent class, seen class predicted for it, samples taken; ascending.
 
     logits : (N, C); labels : (N,) int64. Raises UserError for shapes or labels that do not fit. Source: ours.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ...core.class_split import ClassSplit
-from .accuracy import best_in, check_scores
+from .accuracy import check_scores, max_over
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def softmax_decomposition(logits: torch.Tensor, labels: torch.Tensor, split: Cla
     log_s = log_p[:, list(split.seen)].logsumexp(1)
     log_u = log_p[:, list(split.absent)].logsumexp(1)
     log_y = log_p.gather(1, labels[:, None]).squeeze(1)
-    right_s, right_u = (best_in(logits, group)[1] == labels for group in (split.seen, split.absent))
+    right_s, right_u = (max_over(logits, group)[1] == labels for group in (split.seen, split.absent))
     return SoftmaxDecomposition(
         seen=seen,
         p_absent=log_u.exp(),

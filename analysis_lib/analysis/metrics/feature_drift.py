@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from ...core.class_split import ClassSplit
 from ...core.errors import UserError
-from .accuracy import best_in, check_scores
+from .accuracy import check_scores, max_over
 from .head_weights import check_features
 from .ncm import class_means
 
@@ -107,7 +107,7 @@ def absent_logits(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit)
     rows = ~split.is_seen(labels)
     logits, own = logits[rows].double(), labels[rows][:, None]
     others = logits.scatter(1, own, -torch.inf)
-    values = {"true": logits.gather(1, own), "other_absent": best_in(others, split.absent)[0], "seen": best_in(logits, split.seen)[0]}
+    values = {"true": logits.gather(1, own), "other_absent": max_over(others, split.absent)[0], "seen": max_over(logits, split.seen)[0]}
     return {f"logit_{name}": value.mean().item() for name, value in values.items()}
 
 

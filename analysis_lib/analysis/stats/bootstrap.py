@@ -61,23 +61,23 @@ def resampled_means(values: Sequence[torch.Tensor], sample_counts: torch.Tensor,
 
 
 def bootstrap_means(
-    values: Sequence[torch.Tensor], metrics: Sequence[str], generator: torch.Generator, resamples: int = 2000, units: torch.Tensor | None = None
+    values: Sequence[torch.Tensor], metrics: Sequence[str], generator: torch.Generator, resamples: int = 2000, clusters: torch.Tensor | None = None
 ) -> pd.DataFrame:
     """Every metric with its 95 % percentile interval.
 
     values : one (M, N) tensor for each seed, NaN where a sample is outside the metric's group; metrics : M names. The
     mean is that of the seeds' means. Columns: metric, mean, low, high, n_samples (of the seed with the smallest group),
-    n_seeds. `units` (N,) int64 names what is drawn as one, such as variants of one drawing; every sample on its own when
+    n_seeds. `clusters` (N,) int64 names what is drawn as one, such as variants of one drawing; every sample on its own when
     None. Equal generator states and shapes give equal draws. Raises UserError for shapes that do not fit, names that
     repeat, infinite values and a metric without a sample in some seed. Source: ours.
     """
-    mean, drawn, sizes = _bootstrap(values, metrics, generator, resamples, units)
+    mean, drawn, sizes = _bootstrap(values, metrics, generator, resamples, clusters)
     return _table({"metric": list(metrics)}, mean, drawn, sizes, len(values))
 
 
 def bootstrap_differences(
     values: Sequence[torch.Tensor], metrics: Sequence[str], pairs: Sequence[tuple[str, str]], generator: torch.Generator, resamples: int = 2000,
-    units: torch.Tensor | None = None,
+    clusters: torch.Tensor | None = None,
 ) -> pd.DataFrame:
     """The differences a - b of pairs of metrics with their 95 % percentile intervals.
 
@@ -91,7 +91,7 @@ def bootstrap_differences(
     for name in (name for pair in pairs for name in pair):
         if name not in place:
             raise unknown("metric", name, metrics)
-    mean, drawn, sizes = _bootstrap(values, metrics, generator, resamples, units)
+    mean, drawn, sizes = _bootstrap(values, metrics, generator, resamples, clusters)
     a, b = ([place[pair[side]] for pair in pairs] for side in (0, 1))
     names = {"a": [pair[0] for pair in pairs], "b": [pair[1] for pair in pairs]}
     return _table(names, mean[a] - mean[b], drawn[:, a] - drawn[:, b], sizes[a].minimum(sizes[b]), len(values))
@@ -105,18 +105,18 @@ def _shape(values: Sequence[torch.Tensor]) -> tuple[int, int, int]:
     return len(shapes), *shapes[0]
 
 
-def draw_unit_resamples(units: torch.Tensor, n_seeds: int, generator: torch.Generator, resamples: int = 2000) -> tuple[torch.Tensor, torch.Tensor]:
-    """`draw_resamples` of whole units: counts (R, N) and (R, K), equal for all samples of a unit.
+def draw_cluster_resamples(clusters: torch.Tensor, n_seeds: int, generator: torch.Generator, resamples: int = 2000) -> tuple[torch.Tensor, torch.Tensor]:
+    """`draw_resamples` of whole clusters: counts (R, N) and (R, K), equal for all samples of a unit.
 
-    units : (N,) int64, samples of one number being drawn together. Rows no longer sum to N. Errors as there. Source:
+    clusters : (N,) int64, samples of one number being drawn together. Rows no longer sum to N. Errors as there. Source:
     the cluster bootstrap.
     """
-    names, unit = units.unique(return_inverse=True)
+    names, cluster = clusters.unique(return_inverse=True)
     counts, seeds = draw_resamples(len(names), n_seeds, generator, resamples)
-    return counts[:, unit], seeds
+    return counts[:, cluster], seeds
 
 
-def _bootstrap(values, metrics, generator, resamples, units) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _bootstrap(values, metrics, generator, resamples, clusters) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The means (M,), the resampled means (R, M) and the smallest group of each metric over the seeds (M,)."""
     n_seeds, n_metrics, n_samples = _shape(values)
     once = (torch.ones(1, n, dtype=torch.float64) for n in (n_samples, n_seeds))
@@ -127,8 +127,8 @@ def _bootstrap(values, metrics, generator, resamples, units) -> tuple[torch.Tens
     if not sizes.all():
         seed, row = (sizes == 0).nonzero()[0].tolist()
         raise UserError(f"metric {metrics[row]!r} has no sample in seed number {seed} of the {n_seeds}; leave it out")
-    units = torch.arange(n_samples) if units is None else units
-    return mean, resampled_means(values, *draw_unit_resamples(units, n_seeds, generator, resamples)), sizes.amin(0)
+    clusters = torch.arange(n_samples) if clusters is None else clusters
+    return mean, resampled_means(values, *draw_cluster_resamples(clusters, n_seeds, generator, resamples)), sizes.amin(0)
 
 
 def _table(names: dict[str, list[str]], mean: torch.Tensor, drawn: torch.Tensor, sizes: torch.Tensor, n_seeds: int) -> pd.DataFrame:

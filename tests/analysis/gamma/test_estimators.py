@@ -45,9 +45,9 @@ def stand_in_objective(evidence, gamma):
     for z, before, y in zip(evidence.logits.double().tolist(), evidence.pretrained_logits.double().tolist(), evidence.labels.tolist()):
         shifted = [value + gamma * (c in split.absent) for c, value in enumerate(z)]
         total += len(split.seen) * (max(range(len(z)), key=shifted.__getitem__) == y)
-        played = before[y] + sum(z[u] - before[u] for u in split.absent) / len(split.absent)
-        leads = math.exp(played) / (math.exp(played) + math.exp(max(z[u] for u in split.absent)))
-        total += len(split.absent) * leads * (played + gamma > max(z[s] for s in split.seen if s != y))
+        pseudo_absent_logit = before[y] + sum(z[u] - before[u] for u in split.absent) / len(split.absent)
+        leads = math.exp(pseudo_absent_logit) / (math.exp(pseudo_absent_logit) + math.exp(max(z[u] for u in split.absent)))
+        total += len(split.absent) * leads * (pseudo_absent_logit + gamma > max(z[s] for s in split.seen if s != y))
     return total
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis_lib import ClassSplit, UserError, accuracies, softmax_decomposition
-from analysis_lib.analysis.stats.bootstrap import bootstrap_differences, bootstrap_means, draw_resamples, draw_unit_resamples, resampled_means
+from analysis_lib.analysis.stats.bootstrap import bootstrap_differences, bootstrap_means, draw_cluster_resamples, draw_resamples, resampled_means
 
 
 def generator(seed=0):
@@ -205,9 +205,9 @@ def test_samples_of_one_unit_are_drawn_together(random):
     twins = values.repeat_interleave(2, 1)
     units = torch.arange(100).repeat_interleave(2) * 7
     one = bootstrap_means([values], ["m"], torch.Generator().manual_seed(1))
-    both = bootstrap_means([twins], ["m"], torch.Generator().manual_seed(1), units=units)
+    both = bootstrap_means([twins], ["m"], torch.Generator().manual_seed(1), clusters=units)
     assert both[["mean", "low", "high"]].iloc[0].tolist() == pytest.approx(one[["mean", "low", "high"]].iloc[0].tolist())
     naive = bootstrap_means([twins], ["m"], torch.Generator().manual_seed(1))
     assert naive.iloc[0]["high"] - naive.iloc[0]["low"] < 0.85 * (one.iloc[0]["high"] - one.iloc[0]["low"])
-    counts, seeds = draw_unit_resamples(units, 3, random, resamples=50)
+    counts, seeds = draw_cluster_resamples(units, 3, random, resamples=50)
     assert torch.equal(counts[:, ::2], counts[:, 1::2]) and (counts[:, ::2].sum(1) == 100).all() and (seeds.sum(1) == 3).all()

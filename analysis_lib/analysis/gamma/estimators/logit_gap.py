@@ -6,7 +6,7 @@ import torch
 
 from ....core.class_split import ClassSplit
 from ....core.errors import UserError
-from ...metrics.accuracy import best_in, check_scores
+from ...metrics.accuracy import check_scores, max_over
 
 
 def check_fine_tuning_data(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> None:
@@ -50,4 +50,4 @@ def largest_logit_gap(train_logits: torch.Tensor, train_labels: torch.Tensor, sp
     """
     check_fine_tuning_data(train_logits, train_labels, split)
     wrong = train_logits.double().scatter(1, train_labels[:, None], -torch.inf)
-    return (best_in(wrong, split.seen)[0] - best_in(wrong, split.absent)[0]).mean().item()
+    return (max_over(wrong, split.seen)[0] - max_over(wrong, split.absent)[0]).mean().item()

@@ -4,8 +4,8 @@ import torch
 
 from ....core.class_split import ClassSplit
 from ....core.errors import UserError
-from ...metrics.accuracy import best_in
-from ..curve import between
+from ...metrics.accuracy import max_over
+from ..curve import state_midpoints
 
 
 def matched_share_gamma(target_logits: torch.Tensor, split: ClassSplit, share: float | None = None) -> float:
@@ -21,9 +21,9 @@ def matched_share_gamma(target_logits: torch.Tensor, split: ClassSplit, share: f
     share = len(split.absent) / split.num_classes if share is None else share
     if not 0 <= share <= 1:
         raise UserError(f"the share of absent samples is {share}; expected a fraction from 0 to 1")
-    gaps = best_in(target_logits, split.seen)[0].double() - best_in(target_logits, split.absent)[0].double()
+    gaps = max_over(target_logits, split.seen)[0].double() - max_over(target_logits, split.absent)[0].double()
     if target_logits.isnan().any() or gaps.isnan().any():
         raise UserError("the target logits hold NaN, or infinities that leave a sample no finite gap; drop these samples")
     breakpoints, counts = gaps[gaps.isfinite()].unique(return_counts=True)  # an infinite gap keeps its side whatever gamma
     absent = (gaps == -torch.inf).sum() + torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    return between(breakpoints)[(absent - share * len(gaps)).abs().argmin()].item()
+    return state_midpoints(breakpoints)[(absent - share * len(gaps)).abs().argmin()].item()
