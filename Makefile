@@ -8,8 +8,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-# executing notebooks in place must not depend on the folder of the same name
-.PHONY: help notebooks setup reproduce runs smoke test test-lowest test-everywhere bench lab report site clean FORCE
+# `notebooks` and `docs` are targets beside folders of the same name
+.PHONY: help notebooks setup reproduce runs smoke test test-lowest test-everywhere bench lab report docs reference site clean FORCE
 
 PY := .venv/bin/python
 READY := .venv/ready
@@ -105,6 +105,12 @@ bench: $(READY)  ## speed, as ratios measured in one run
 
 report: $(READY)  ## print the summary of BENCHMARK
 	$(PY) -m analysis_lib report $(BENCHMARK)
+
+docs: $(READY)  ## for maintainers: fill README.md and docs/ from the reference results
+	$(PY) -m analysis_lib.report
+
+reference: reproduce  ## for maintainers: make the results of BENCHMARK the reference, then fill the pages
+	$(PY) -m analysis_lib.report $(BENCHMARK)
 
 $(SITE_READY): $(READY)
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[site]'

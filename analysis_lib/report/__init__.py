@@ -1,1 +1,1 @@
-"""report"""
+"""What people read: reference results, and the pages that are filled from them."""

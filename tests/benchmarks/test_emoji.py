@@ -80,10 +80,3 @@ def test_the_manifest_can_be_made_again_from_its_sources(benchmark, project):
     (project / "data" / "packages").symlink_to(REPOSITORY / "data" / "packages")
     emoji.make_manifest()
     assert [path.read_bytes() for path in (paths.manifest_head("emoji"), paths.manifest_body("emoji"))] == before
-
-
-def test_every_set_has_a_licence_in_the_readme(benchmark):
-    readme = (REPOSITORY / "README.md").read_text()
-    for licence in benchmark[0].head.licences:
-        assert licence.licence and licence.author
-        assert licence.package.removeprefix("@iconify-json/") in readme and licence.licence in readme

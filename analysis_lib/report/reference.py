@@ -1,0 +1,161 @@
+"""Reference results: the kept numbers that pages and notebooks refer to.
+
+They lie in docs/reference/<benchmark>/, a few small files that are committed. `keep` condenses them from the results of
+a finished `make reproduce`, and writes down the machine, the settings and the versions.
+"""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from ..core import files
+from ..core.errors import UserError
+
+KEPT = (  # tables of results/<benchmark>/ that pages and notebooks refer to
+    "00_overview",
+    "01_accuracy_change",
+    "02_ncm_change",
+    "03_decomposition_change",
+    "04_head_at_the_end",
+    "05_against_pretrained",
+    "05_calibration",
+    "05_posthoc",
+    "06_prediction",
+    "06_splits",
+    "06_step_check",
+    "06_target_means",
+    "07_changes",
+    "09_choices",
+    "09_mismatch",
+    "09_shares",
+    "claims",
+    "summary_mean",
+)
+PICTURES = {
+    "emoji": {"accuracy_by_epoch": "01_accuracy_by_epoch", "seen_absent_curve": "05_curve", "explanation": "06_story"}
+}
+DIGITS = "%.6g"  # of the numbers that are kept
+
+
+class Missing(UserError):
+    """A reference that nobody has made yet."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The reference results of one benchmark in a project folder."""
+
+    root: Path
+    benchmark: str
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "docs" / "reference" / self.benchmark
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A kept table. Raises Missing, with the command that makes it."""
+        return self._read(self.folder / f"{name}.csv")
+
+    def shared(self, name: str) -> pd.DataFrame:
+        """A table that belongs to no benchmark. Raises Missing."""
+        return self._read(self.root / "docs" / "reference" / f"{name}.csv")
+
+    def made_on(self) -> dict:
+        """Machine, settings and versions behind the tables, and the digests of the pictures. Raises Missing."""
+        path = self.folder / "made_on.json"
+        if not path.exists():
+            raise self._missing(path)
+        return json.loads(path.read_text())
+
+    def manifest(self) -> dict:
+        """The head of the benchmark's manifest."""
+        return json.loads((self.root / "data_manifests" / f"{self.benchmark}.json").read_text())
+
+    def images(self) -> pd.DataFrame:
+        """The rows of the benchmark's manifest."""
+        return pd.read_csv(self.root / "data_manifests" / f"{self.benchmark}.csv")
+
+    def _read(self, path: Path) -> pd.DataFrame:
+        if not path.exists():
+            raise self._missing(path)
+        return pd.read_csv(path)
+
+    def _missing(self, path: Path) -> Missing:
+        made_by = f"`make reference BENCHMARK={self.benchmark}`"
+        if path.stem == "processors":
+            made_by = f"`python bench/processors.py {self.benchmark} --seeds 0 --levels native,lowest`, then {made_by}"
+        if not self.benchmark:
+            made_by = "hand and belongs to the repository; restore it with git"
+        return Missing(f"There is no {path.relative_to(self.root)} yet: it is made by {made_by}.")
+
+
+def keep(root: Path, benchmark: str, source: Path) -> None:
+    """Condense the results of the project folder `source` into the reference of `root`, with its pictures.
+
+    Call it on the machine that made the results: it writes down which one that is. Raises UserError where results are
+    missing.
+    """
+    results, reference = source / "results" / benchmark, Reference(root, benchmark)
+    settings = source / "executed" / benchmark / "settings"
+    for path in (settings, *(results / f"{name}.csv" for name in KEPT)):
+        if not path.exists():
+            raise UserError(f"there is no {path.relative_to(source)}; run `make reproduce BENCHMARK={benchmark}` first")
+    tables = {name: results / f"{name}.csv" for name in KEPT}
+    spread = source / ".venv" / "processors" / f"{benchmark}.csv"  # where bench/processors.py leaves it
+    if spread.exists():
+        tables["processors"] = spread
+    for name, path in tables.items():
+        _write_table(reference.folder / f"{name}.csv", path)
+    digests = {}
+    for name, figure in PICTURES.get(benchmark, {}).items():
+        content = (source / "figures" / benchmark / f"{figure}.png").read_bytes()
+        files.write_bytes(root / "docs" / f"{name}.png", content)
+        digests[name] = hashlib.sha256(content).hexdigest()
+    made = dict(setting.split("=", 1) for setting in settings.read_text().split())
+    files.write_json(
+        reference.folder / "made_on.json",
+        {
+            **machine(),
+            **environment(source, benchmark),
+            "profile": made["profile"],
+            "seeds": made["seeds"],
+            "pictures": digests,
+            "date": datetime.fromtimestamp((results / "claims.csv").stat().st_mtime, UTC).date().isoformat(),
+        },
+    )
+
+
+def _write_table(target: Path, source: Path) -> None:
+    files.write_text(target, pd.read_csv(source).to_csv(index=False, float_format=DIGITS, lineterminator="\n"))
+
+
+def machine() -> dict:
+    """This machine's processor: its name, the instruction set that torch uses, and its cores. No host name."""
+    import torch
+
+    name, cpuinfo = "unknown processor", Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+        name = found[1] if found else name
+    return {"processor": name, "level": torch.backends.cpu.get_cpu_capability(), "cores": os.cpu_count()}
+
+
+def environment(source: Path, benchmark: str) -> dict:
+    """Threads and versions that the benchmark's runs wrote down. Raises UserError where the runs do not agree on
+    versions.
+    """
+    recorded = [
+        json.loads(path.read_text()) for path in sorted((source / "runs").glob(f"{benchmark}-*/environment.json"))
+    ]
+    versions = {json.dumps(each["versions"], sort_keys=True) for each in recorded}
+    if len(versions) != 1:
+        raise UserError(
+            f"the runs of {benchmark} were made with {len(versions)} sets of versions; `make clean` and run them again"
+        )
+    return {"threads": sorted({each["threads"] for each in recorded}), "versions": json.loads(versions.pop())}

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis_lib import UserError
+from analysis_lib.report import blocks
+from analysis_lib.report.reference import Reference
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def digits():
+    return Reference(REPOSITORY, "digits")
+
+
+def cells(text):
+    """A Markdown table as {first cell: {column: cell}}."""
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines())
+    return {row[0]: dict(zip(head, row, strict=True)) for row in rows}
+
+
+def test_accuracies_are_those_of_the_kept_table_in_percent(digits):
+    found = pd.read_csv(digits.folder / "05_calibration.csv").set_index(["checkpoint", "method", "metric"])
+    row = found.loc[("fine-tuned", "stand_in", "acc_uy")]
+    shown = cells(blocks.accuracy(digits))["absent among all, Acc_U/Y"]
+    assert shown["+ stand-ins"] == f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}"
+    assert blocks.mean(digits, "acc_uy", "pre-trained").startswith(shown["pre-trained"])
+    assert [name for name in shown if "oracle" in name] == ["+ gamma* (*oracle*)"]
+
+
+def test_the_rates_are_means_over_seeds_of_the_kept_choices(digits):
+    chosen = pd.read_csv(digits.folder / "09_choices.csv")
+    own = chosen[(chosen["lr"] == 0.02) & (chosen["method"] == "none")]["acc_sy"]
+    row = cells(blocks.learning_rates(digits))[f"0.02, {chosen['epochs'].iloc[0]} epochs"]
+    assert row["Acc_S/Y"] == f"{100 * own.mean():.1f} ± {100 * own.std():.1f}"
+
+
+def test_an_estimate_shows_each_setting_their_median_and_the_worst(digits):
+    row = cells(blocks.estimators(digits))["ALG"]
+    shares = [float(text) for name, text in row.items() if name.startswith("lr ")]
+    assert len(shares) == 2
+    assert float(row["worst"]) == min(shares)
+    assert float(row["median"].split()[0]) == pytest.approx(sum(shares) / 2, abs=0.011)
+
+
+def test_every_verdict_is_counted_once(digits):
+    counts = [int(blocks.verdicts(digits, verdict)) for verdict in ("holds", "undecided", "does not hold")]
+    assert sum(counts) == len(cells(blocks.claims(digits)))
+
+
+def test_processors_name_their_settings_and_end_with_the_range(tmp_path):
+    folder = tmp_path / "docs" / "reference" / "toy"
+    folder.mkdir(parents=True)
+    rows = {
+        "seed": [0, 0],
+        "metric": ["acc_uy", "gamma*"],
+        "lowest, 1": [0.1, 4.0],
+        "native, 2": [0.12, 5.5],
+        "range": [0.02, 1.5],
+    }
+    pd.DataFrame(rows).to_csv(folder / "processors.csv", index=False)
+    shown = cells(blocks.processors(Reference(tmp_path, "toy")))
+    assert shown["absent among all, Acc_U/Y"] | {"seed 0, n = 1 run each": ""} == {
+        "seed 0, n = 1 run each": "",
+        "lowest, 1 thread": "10.0",
+        "native, 2 threads": "12.0",
+        "range": "2.0",
+    }
+    assert shown["gamma* (*oracle*)"]["range"] == "1.50"
+
+
+def test_a_row_that_is_not_there_is_one_sentence(digits):
+    with pytest.raises(
+        UserError, match="the reference has 0 rows with metric 'acc_zz', checkpoint 'fine-tuned'; expected one"
+    ):
+        blocks.mean(digits, "acc_zz")
