@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from sklearn.datasets import load_digits
 
 from ..core.errors import UserError
 from ..core.seeds import seed_for
@@ -42,6 +41,8 @@ PER_FONT = 20  # renderings of each digit in each font, at random sizes, places 
 
 def build_images(manifest: Manifest) -> torch.Tensor:
     """Handwritten digits, white on black, enlarged to (N, 3, 16, 16) uint8."""
+    from sklearn.datasets import load_digits  # heavy, and only needed here
+
     raw = load_digits().images.astype(np.uint8)
     rows = raw[manifest.body["path"].astype(int)]
     wrong = [
@@ -91,6 +92,8 @@ def make_manifest() -> None:
     """Write data_manifests/digits.*: a third of each class is test, drawn by a named seed; each digit is its own
     group.
     """
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     body = pd.DataFrame(
         {

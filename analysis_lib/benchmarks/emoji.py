@@ -13,7 +13,6 @@ import pandas as pd
 import resvg_py
 import torch
 from PIL import Image
-from scipy.sparse.csgraph import connected_components
 from torch.nn import functional
 
 from ..core import paths
@@ -163,6 +162,8 @@ def _repeats(body: pd.DataFrame, alike: np.ndarray) -> np.ndarray:
 
 def _groups(body: pd.DataFrame, alike: np.ndarray) -> np.ndarray:
     """(N,) group names: icons of one class and family, and whatever looks nearly the same, hang together."""
+    from scipy.sparse.csgraph import connected_components  # heavy, and only needed here
+
     key = (body["class_id"].astype(str) + body["family"]).to_numpy()
     linked = (key[:, None] == key) | (alike > SAME_DRAWING)
     _, component = connected_components(linked)

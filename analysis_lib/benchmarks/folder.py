@@ -5,7 +5,6 @@ import io
 
 import torch
 from PIL import Image
-from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
 from ..core import paths
 from ..core.errors import UserError
@@ -16,6 +15,8 @@ from .manifest import Manifest
 
 def decode_folder(manifest: Manifest) -> torch.Tensor:
     """Decode image files under the folder named by the head's `source`: shorter side resized, centre cropped."""
+    from torchvision.transforms.functional import center_crop, pil_to_tensor, resize  # heavy, and only needed here
+
     folder = paths.image_folder(manifest.head.source)
     size = manifest.head.image_size
     images = torch.empty(len(manifest.body), 3, size, size, dtype=torch.uint8)

@@ -8,8 +8,12 @@ def root() -> Path:
     """The project folder: `FTC_ROOT` if set, else the checkout that holds this package, else the current folder."""
     if "FTC_ROOT" in os.environ:
         return Path(os.environ["FTC_ROOT"]).resolve()
-    checkout = Path(__file__).resolve().parents[2]
-    return checkout if (checkout / "data_manifests").is_dir() else Path.cwd()
+    return checkout() if (checkout() / "data_manifests").is_dir() else Path.cwd()
+
+
+def checkout() -> Path:
+    """The folder that holds the package, and, in a checkout, docs/ and data_manifests/."""
+    return Path(__file__).resolve().parents[2]
 
 
 def display(path: Path) -> str:

@@ -1,6 +1,5 @@
 """Build a classifier by name."""
 
-import timm
 import torch
 from torch import nn
 
@@ -14,6 +13,8 @@ def create_model(name: str, num_classes: int) -> nn.Module:
 
     Raises UserError for an unknown name and for a head that is not one linear layer.
     """
+    import timm  # heavy, and only needed here
+
     if name == "digits_cnn":
         return DigitsCNN(num_classes)
     if not timm.is_model(name):

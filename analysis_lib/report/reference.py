@@ -8,13 +8,14 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 
-from ..core import files
+from ..core import files, paths
 from ..core.errors import UserError
 
 KEPT = (  # tables of results/<benchmark>/ that pages and notebooks refer to
@@ -93,6 +94,23 @@ class Reference:
         if not self.benchmark:
             made_by = "hand and belongs to the repository; restore it with git"
         return Missing(f"There is no {path.relative_to(self.root)} yet: it is made by {made_by}.")
+
+
+def beside_reference(
+    frame: pd.DataFrame, benchmark: str, name: str, by: Sequence[str], values: Sequence[str] = ("mean", "low", "high")
+) -> pd.DataFrame:
+    """The numbers of a run, and beside each the one that is kept for its benchmark.
+
+    frame : a table as it goes into results/; name : of the kept table; by : the columns that name a row; values : the
+    columns to compare. Returns these columns, and `<value>, reference`; NaN for a row that the reference does not have,
+    and no reference columns for a benchmark without one.
+    """
+    here = frame[[*by, *values]]
+    try:
+        kept = Reference(paths.checkout(), benchmark).table(name)
+    except Missing:
+        return here
+    return here.merge(kept[[*by, *values]], on=list(by), how="left", suffixes=("", ", reference"))
 
 
 def keep(root: Path, benchmark: str, source: Path) -> None:

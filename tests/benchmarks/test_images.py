@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from analysis_lib import UserError
 from analysis_lib.benchmarks import digits
@@ -70,7 +71,7 @@ def test_a_truncated_image_is_named_even_if_the_manifest_was_made_from_it(pictur
 def test_handwritten_digits_keep_their_levels(project):
     manifest = load_manifest("digits")
     images = load_images(manifest)
-    raw = digits.load_digits().images
+    raw = load_digits().images
     assert images.shape == (1797, 3, 16, 16)
     assert torch.equal(images[:, 0, ::2, ::2], torch.from_numpy((raw * 255 // 16).astype(np.uint8)))
 
@@ -83,9 +84,9 @@ def test_printed_digits_are_balanced_and_repeatable():
 
 
 def test_digits_of_another_scikit_learn_are_refused(project, monkeypatch):
-    changed = digits.load_digits()
+    changed = load_digits()
     changed.images[3, 0, 0] += 1
-    monkeypatch.setattr(digits, "load_digits", lambda: changed)
+    monkeypatch.setattr("sklearn.datasets.load_digits", lambda: changed)
     with pytest.raises(UserError, match="1 digits of scikit-learn differ from the manifest, first 0003"):
         load_images(load_manifest("digits"))
 

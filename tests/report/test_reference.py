@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis_lib import UserError
+from analysis_lib.core import paths
 from analysis_lib.report import __main__ as command
 from analysis_lib.report import reference
 from analysis_lib.report.reference import KEPT, PICTURES, Missing, Reference, keep
@@ -90,3 +91,21 @@ def test_the_command_keeps_and_fills(finished, tmp_path, monkeypatch, capsys):
     assert "-->1<!-- end --> claims" in (tmp_path / "README.md").read_text()
     assert command.main(["digits"]) == 2
     assert capsys.readouterr().err.startswith("error: there is no executed/digits/settings; run `make reproduce")
+
+
+def test_a_run_stands_beside_its_reference():
+    frame = pd.DataFrame({"metric": ["acc_uy", "new"], "mean": [0.5, 0.1], "low": [0.4, 0.0], "high": [0.6, 0.2]})
+    found = reference.beside_reference(frame, "digits", "01_accuracy_change", ["metric"])
+    assert list(found.columns) == [
+        "metric",
+        "mean",
+        "low",
+        "high",
+        "mean, reference",
+        "low, reference",
+        "high, reference",
+    ]
+    kept = Reference(paths.checkout(), "digits").table("01_accuracy_change").set_index("metric").loc["acc_uy"]
+    assert found.loc[0, ["mean, reference", "high, reference"]].tolist() == kept[["mean", "high"]].tolist()
+    assert found.loc[1, "mean"] == 0.1 and found["low, reference"].isna().tolist() == [False, True]
+    assert reference.beside_reference(frame, "nobody", "01_accuracy_change", ["metric"]).equals(frame)

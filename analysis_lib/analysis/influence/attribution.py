@@ -8,7 +8,6 @@ of W. Everything returned is float64. A zero vector has no direction: its cosine
 import math
 
 import torch
-from scipy.stats import rankdata
 
 from ...core.errors import UserError
 from ..metrics.ncm import ncm_scores
@@ -66,6 +65,8 @@ def _check_alike(sizes: torch.Tensor, scores: torch.Tensor) -> None:
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:
     """Ranks 1..K within each row, (N', K) float64; the mean rank for ties."""
+    from scipy.stats import rankdata  # heavy, and only needed here
+
     return torch.from_numpy(rankdata(values.cpu().numpy(), axis=1)).to(torch.float64)
 
 

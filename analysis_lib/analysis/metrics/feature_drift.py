@@ -6,10 +6,6 @@ Letters: N samples, C classes, D feature width; S the seen classes, U the absent
 
 import pandas as pd
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import normalize
 
 from ...core.class_split import ClassSplit
@@ -154,6 +150,11 @@ def separability(
     training data, fit on train. Raises UserError for shapes, labels or features that do not fit, and for a part without
     samples of S or of U. Source: ours.
     """
+    from sklearn.linear_model import LogisticRegression  # heavy, and only needed here
+    from sklearn.metrics import roc_auc_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     seen = {}
     for part, features, labels in (("train", train_features, train_labels), ("test", test_features, test_labels)):
         check_features(features, labels, split)

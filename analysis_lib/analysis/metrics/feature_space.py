@@ -9,7 +9,6 @@ import warnings
 
 import numpy as np
 import torch
-from sklearn.manifold import TSNE
 
 from ...core.errors import UserError
 
@@ -94,6 +93,8 @@ def joint_tsne(before: torch.Tensor, after: torch.Tensor, seed: int) -> tuple[to
     Shapes, seed and errors as in `joint_umap`. It starts from random points, so that another seed is another picture
     and what all of them show is in the data. Source: van der Maaten and Hinton 2008.
     """
+    from sklearn.manifold import TSNE  # heavy, and only needed here
+
     both = _stacked(before, after).cpu().numpy()
     points = TSNE(perplexity=min(30, (len(both) - 1) / 3), init="random", random_state=seed, n_jobs=1).fit_transform(
         both
