@@ -23,7 +23,7 @@ from analysis_lib.models import create
 from analysis_lib.runs import plan
 from analysis_lib.training.augmentation import augment
 from analysis_lib.training.loop import train_epoch
-from analysis_lib.training.optimizers import OPTIMIZERS
+from analysis_lib.training.optimizers import create_optimizer
 
 ROUNDS, STEPS = 9, 8
 deterministic()
@@ -32,7 +32,7 @@ manifest = load_manifest("emoji")
 (spec,) = plan.plan("emoji", "default", [0])
 images, labels = load_images(manifest), manifest.labels
 model = create.create_model(spec.model, len(manifest.class_names)).to(device, memory_format=torch.channels_last)
-optimizer = OPTIMIZERS[spec.optimizer](model.parameters(), spec)
+optimizer = create_optimizer(model.parameters(), spec)
 normalize = normalizer(manifest.head.mean, manifest.head.std, torch.float32, device)
 rows = manifest.rows("train")[: STEPS * spec.batch_size]
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from ..core.errors import UserError, unknown
+from ..core.errors import UserError
 from ..core.progress import log, progress
 from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for, seed_for
 from .method import Method
-from .optimizers import OPTIMIZERS
+from .optimizers import create_optimizer
 from .resume import commit, resume
 
 
@@ -36,10 +36,8 @@ def train(
     into the batch the model sees. `after_epoch(0, model)` is called for the untrained model, then once per epoch.
     Raises UserError when the loss is not finite.
     """
-    if spec.optimizer not in OPTIMIZERS:
-        raise unknown("optimizer", spec.optimizer, OPTIMIZERS)
     method.prepare(model)
-    optimizer = OPTIMIZERS[spec.optimizer]([p for p in model.parameters() if p.requires_grad], spec)
+    optimizer = create_optimizer([p for p in model.parameters() if p.requires_grad], spec)
     history = resume(model, optimizer, spec)
     if not history:
         after_epoch(0, model)
