@@ -96,7 +96,7 @@ def assess(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma:
 
     logits : (N, C) of the model as fine-tuned; labels : (N,) int64 of both groups. Keys: samples, seen_samples,
     absent_samples, ausuc, before, after, oracle (its gamma is chosen on these labels, so it is an upper bound and no
-    method), thieves (absent class, the seen class that takes it, samples taken before and after, of how many).
+    method), seen_confusions (absent class, the seen class that takes it, samples taken before and after, of how many).
     Raises UserError when a group has no sample. Source: paper sections 3 and 6.
     """
     curve = seen_absent_curve(logits, labels, split)
@@ -115,7 +115,7 @@ def assess(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma:
         "before": accuracies(logits, labels, split),
         "after": accuracies(shift_logits(logits, split, gamma), labels, split),
         "oracle": {"gamma": best.gamma, "acc_sy": best.acc_sy, "acc_uy": best.acc_uy, "acc_yy": best.acc_yy},
-        "thieves": _seen_confusions(logits, labels, split, gamma),
+        "seen_confusions": _seen_confusions(logits, labels, split, gamma),
     }
 
 

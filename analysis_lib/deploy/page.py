@@ -163,7 +163,8 @@ def draw_pictures(
         shown = {c: names[c].replace("$", r"\$") if names else f"class {c}" for c in range(split.num_classes)}
         for when in ("before", "after"):
             stolen = pd.DataFrame(
-                [(shown[row["seen"]], row[when]) for row in test["thieves"] if row[when]], columns=["seen", "taken"]
+                [(shown[row["seen"]], row[when]) for row in test["seen_confusions"] if row[when]],
+                columns=["seen", "taken"],
             )
             if len(stolen):
                 calibration.draw_seen_confusions(

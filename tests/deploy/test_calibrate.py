@@ -169,7 +169,7 @@ def test_a_newcomer_gets_the_absent_classes_back(newcomer, tmp_path, capsys):
         assert report["test"][name] == pytest.approx(measured), "the report measures what plain timm measures"
     assert report["seen"] == SEEN and report["class_names"] == NAMES and report["samples"] == 200
     assert report["test"]["oracle"]["acc_yy"] >= report["test"]["after"]["acc_yy"] > 0
-    assert {row["seen"] for row in report["test"]["thieves"]} <= set(SEEN)
+    assert {row["seen"] for row in report["test"]["seen_confusions"]} <= set(SEEN)
     with safetensors.safe_open(output, framework="pt") as file:
         assert float(file.metadata()["analysis_lib.gamma"]) == report["gamma"] > 0
     page = output.with_suffix(".html").read_text()
@@ -398,8 +398,12 @@ def test_assess_adds_up():
     logits = torch.randn(200, 10, generator=random) + 2 * torch.eye(10)[labels] + 3 * SPLIT.seen_mask
     found = assess(logits, labels, SPLIT, 3.0)
     lost = ~SPLIT.is_seen(labels) & SPLIT.is_seen(logits.argmax(1))
-    assert sum(row["before"] for row in found["thieves"]) == lost.sum() > sum(row["after"] for row in found["thieves"])
-    assert {row["of"] for row in found["thieves"]} == {20}
+    assert (
+        sum(row["before"] for row in found["seen_confusions"])
+        == lost.sum()
+        > sum(row["after"] for row in found["seen_confusions"])
+    )
+    assert {row["of"] for row in found["seen_confusions"]} == {20}
     assert found["before"] == accuracies(logits, labels, SPLIT)
     assert found["after"] == accuracies(shift_logits(logits, SPLIT, 3.0), labels, SPLIT)
     assert (

@@ -71,7 +71,7 @@ def test_the_contact_sheet_places_every_image(axes):
     assert [text.get_text() for text in axes.texts] == list("abcde")
 
 
-def test_gamma_plot_and_thieves_show_the_table(digits, axes):
+def test_gamma_plot_and_confusions_show_the_table(digits, axes):
     curves = calibrations.curves(digits).query("seed == 0 and checkpoint == 'fine-tuned'")
     points = calibrations.calibrations(digits).query(
         "seed == 0 and checkpoint == 'fine-tuned' and method in ['none', 'pcv']"

@@ -29,7 +29,7 @@ by_epoch, calibrated = accuracy.metrics_by_epoch(runs), calibration.calibrations
 everything = calibration.summary(runs, by_epoch, calibrated)
 write_table(everything, "digits", "summary")
 write_table(calibration.curves(runs), "digits", "curves")
-write_table(accuracy.seen_confusions(runs), "digits", "thieves")
+write_table(accuracy.seen_confusions(runs), "digits", "seen_confusions")
 print(summary.grid(summary.over_seeds(everything, ["checkpoint", "metric"]), ["metric"], "checkpoint").to_string())
 print(summary.verdicts(uncertainty.calibration_intervals(runs, calibrated), ["checkpoint", "method", "metric"]))
 """
@@ -108,7 +108,7 @@ def test_tables_agree_with_the_outputs_they_come_from(digits):
     ]
 
 
-def test_thieves_account_for_every_lost_sample(digits):
+def test_seen_confusions_account_for_every_lost_sample(digits):
     stolen = accuracy.seen_confusions(digits)
     for spec in digits.specs:
         test = digits.outputs(spec, spec.epochs, "test")

@@ -209,7 +209,7 @@ def test_absent_classes_without_test_samples_are_left_out(digits, spec, monkeypa
     pd.testing.assert_frame_equal(table, full[full["absent"] != digits.manifest.class_names[gone]])
 
 
-def test_the_dear_part_is_made_once(digits, spec, monkeypatch):
+def test_the_expensive_part_is_made_once(digits, spec, monkeypatch):
     first = gain_prediction.by_class(digits, spec)
     monkeypatch.setattr(gain_prediction, "load_before_after", None)  # a second computation would fail
     pd.testing.assert_frame_equal(gain_prediction.by_class(digits, spec), first)
