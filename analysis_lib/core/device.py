@@ -31,11 +31,10 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def reuse_memory() -> None:
-    """Keep freed memory in the process, where the C library allows it: a batch's tensors are as large as the last
-    one's.
+    """Keep freed memory in the process instead of returning it to the system. Does nothing without glibc.
 
-    By default glibc hands large blocks back and takes them anew, and the kernel clears every page again;
-    `bench/throughput.py` says what that costs. From then on the process stays as large as it once was.
+    By default glibc returns large blocks and requests them again for the next batch, and the kernel clears every page
+    each time. `bench/throughput.py` measures what that costs. The process then stays at its largest size.
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)
@@ -44,14 +43,14 @@ def reuse_memory() -> None:
 
 
 def deterministic() -> None:
-    """Ask torch for the same bytes on every run on the same machine."""
+    """Set torch to give the same bytes on every run on the same machine."""
     torch.use_deterministic_algorithms(True)
-    # nothing reads such memory, and filling it costs up to a fifth
+    # no code reads uninitialised memory, and filling it costs up to a fifth of the time
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that numbers depend on."""
+    """Versions of Python and of the libraries that results depend on."""
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in STACK}

@@ -1,7 +1,7 @@
-"""Files that other people made, read without running anything in them.
+"""Read files made by others, without executing anything in them.
 
-Weights as safetensors or `.pth`, logits as safetensors, `.npz` or CSV, names as text. Whatever cannot be read ends in
-one sentence that names the file.
+Weights are safetensors or `.pth` files, logits safetensors, `.npz` or CSV, and names plain text. A file that cannot be
+read raises a UserError that names it.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """A state dict and its metadata from `.safetensors` or `.pth`; a `.pth` has no metadata.
 
     A `.pth` holds a state dict, alone or under `state_dict` or `model`. Prefixes that wrappers add to every name
-    (`module.`, `_orig_mod.`) are taken off. Raises UserError for anything else, and for a `.pth` that needs more than
+    (`module.`, `_orig_mod.`) are removed. Raises UserError for anything else, and for a `.pth` that needs more than
     tensors to load.
     """
     _check(path, WEIGHTS)
@@ -51,12 +51,9 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     else:
         state, metadata = _read_pth(path), {}
     for key in ("state_dict", "model"):
-        state = state[key] if isinstance(state, dict) and isinstance(state.get(key), dict) else state
-    if (
-        not isinstance(state, dict)
-        or not state
-        or not all(isinstance(tensor, torch.Tensor) for tensor in state.values())
-    ):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not _is_state_dict(state):
         raise UserError(
             f"{paths.display(path)} holds no state dict; save `model.state_dict()`, alone or under the key 'state_dict'"
         )
@@ -66,9 +63,16 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     return state, metadata
 
 
+def _is_state_dict(state: object) -> bool:
+    """Whether `state` is a dictionary of tensors with at least one entry."""
+    if not isinstance(state, dict) or not state:
+        return False
+    return all(isinstance(tensor, torch.Tensor) for tensor in state.values())
+
+
 def _read_pth(path: Path) -> object:
     try:
-        # timm's training script saves its arguments in one; it runs nothing
+        # timm's training script stores its arguments as a Namespace, which executes nothing when loaded
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -85,15 +89,19 @@ def _read_pth(path: Path) -> object:
 
 
 def read_logits(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ready logits (N, C), float, and labels (N,) int64.
+    """Stored logits (N, C), float, and labels (N,) int64.
 
     `.npz` and `.safetensors` hold arrays `logits` and `labels`; CSV has columns `labels`, `logits_0` ...
     `logits_{C-1}`. Raises UserError that names the file and what it lacks.
     """
     _check(path, ARRAYS)
-    arrays = {".npz": _read_npz, ".safetensors": lambda path: read_safetensors(path)[0], ".csv": _read_csv}[
-        path.suffix.lower()
-    ](path)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        arrays = _read_npz(path)
+    elif suffix == ".csv":
+        arrays = _read_csv(path)
+    else:
+        arrays, _ = read_safetensors(path)
     if missing := [name for name in ("logits", "labels") if name not in arrays]:
         raise UserError(
             f"{paths.display(path)} has no {missing[0]!r}, only {', '.join(arrays) or 'nothing'}; it needs logits (N, "

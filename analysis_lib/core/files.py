@@ -1,7 +1,10 @@
-"""Artifacts that are whole or absent: each is written to a temporary name and renamed.
+"""Atomic writing, reading, caching and locking of files.
 
-A run directory is missing, partial or done; `done` is its last file. Nothing is pickled.
+Each file is written under a temporary name and then renamed, so it is complete or absent. A run directory is missing,
+partial or done; `done` is its last file. Nothing is pickled.
 """
+
+from __future__ import annotations
 
 import contextlib
 import errno
@@ -9,22 +12,25 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
-import pandas as pd
-import safetensors.torch
-import torch
+import safetensors
 
 from . import paths
 from .errors import UserError
 from .progress import log
+
+if TYPE_CHECKING:  # the functions that touch tensors and tables import these themselves: they are heavy
+    import pandas as pd
+    import torch
 
 TEMPORARY = ".tmp"
 
 
 @contextlib.contextmanager
 def writing(path: Path):
-    """Turn a full disk or a folder that cannot be written into a UserError that names `path`."""
+    """Turn the errors of a full disk and of a read-only folder into a UserError that names `path`."""
     try:
         yield
     except OSError as error:
@@ -43,7 +49,7 @@ def writing(path: Path):
 
 @contextlib.contextmanager
 def replacing(path: Path):
-    """A temporary path beside `path` that takes its place if the block succeeds and is removed if it fails.
+    """Yield a temporary path beside `path`. It replaces `path` if the block succeeds and is removed if it fails.
 
     Raises UserError as `writing` does.
     """
@@ -58,13 +64,13 @@ def replacing(path: Path):
 
 
 def remove_temporary(folder: Path) -> None:
-    """Remove what a killed process was writing; call it while holding the folder's lock."""
+    """Remove the temporary files of a killed process. Call it while holding the folder's lock."""
     for leftover in folder.rglob(f".*{TEMPORARY}"):
         leftover.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole; raises as `replacing` does."""
+    """Write a file atomically; raises as `replacing` does."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
@@ -81,6 +87,8 @@ def write_json(path: Path, value: object) -> None:
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write named tensors as safetensors; strided views are stored contiguous."""
+    import safetensors.torch
+
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, safetensors.torch.save(plain, metadata))
 
@@ -91,7 +99,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Only the metadata of a safetensors file."""
+    """The metadata of a safetensors file. Raises as `read_tensors` does."""
     return _open_tensors(path, lambda file: file.metadata() or {})
 
 
@@ -109,7 +117,7 @@ def _open_tensors(path: Path, take):
 
 
 def cached(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The cached tensors of a file, computed on first use. Safe across processes."""
+    """Return the cached tensors of a file, computing them on first use. Safe across processes."""
     if not path.exists():
         with locked(f"{path.parent.name}-{path.stem}"):
             if not path.exists():
@@ -119,7 +127,7 @@ def cached(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str,
 
 
 def write_table(df: pd.DataFrame, benchmark: str, name: str) -> Path:
-    """Write a tidy table to results/<benchmark>/<name>.csv, with digits enough to read every float back."""
+    """Write a tidy table to results/<benchmark>/<name>.csv, with enough digits to restore every float exactly."""
     path = paths.table(benchmark, name)
     write_text(path, df.to_csv(index=False, lineterminator="\n"))
     return path
@@ -130,12 +138,14 @@ def read_table(benchmark: str, name: str) -> pd.DataFrame:
     path = paths.table(benchmark, name)
     if not path.exists():
         raise UserError(f"there is no {paths.display(path)} yet; run `make reproduce BENCHMARK={benchmark}`")
+    import pandas as pd
+
     return pd.read_csv(path)
 
 
 @contextlib.contextmanager
 def locked(name: str):
-    """Hold a run, or a shared cache, for one process; the system lets go when that process ends, however it ends."""
+    """Lock a run or a shared cache for this process. The system releases it when the process ends or is killed."""
     path = paths.lock(name)
     lock = filelock.FileLock(path)
     with writing(path):

@@ -1,4 +1,4 @@
-"""Files from package registries, through the registry's own client, with pinned versions and checked hashes."""
+"""Files from npm and PyPI packages: pinned versions, the registry's own client, checked hashes."""
 
 import base64
 import hashlib
@@ -48,9 +48,8 @@ def _npm_pack(name: str, path: Path) -> None:
             )
             archives = list(Path(folder).glob("*.tgz"))
             if result.returncode or len(archives) != 1:
-                reason = next(
-                    (line for line in result.stderr.splitlines() if "error" in line.lower()), "no archive came"
-                )
+                errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
+                reason = errors[0] if errors else "no archive came"
                 raise UserError(
                     f"npm could not download {name} ({reason}); check the network and run the same command again"
                 )
@@ -58,23 +57,23 @@ def _npm_pack(name: str, path: Path) -> None:
 
 
 def npm_json(package: str, version: str, integrity: str, member: str) -> dict:
-    """One JSON file of a pinned npm package, read straight from its archive."""
+    """One JSON file of a pinned npm package, read directly from its archive."""
     path = npm_archive(package, version, integrity)
     with tarfile.open(path) as archive:
         return json.load(archive.extractfile(f"package/{member}"))
 
 
 def pypi_file(package: str, version: str, suffix: str, sha256: str) -> Path:
-    """A file of an installed PyPI package, checked.
+    """The path of a file of an installed PyPI package, checked against its sha256.
 
     Raises UserError when the package is missing or the file is not the pinned one.
     """
     remedy = f"`pip install {package}=={version}`"
     try:
-        files = importlib.metadata.files(package)
+        listed = importlib.metadata.files(package)
     except importlib.metadata.PackageNotFoundError:
         raise UserError(f"the PyPI package {package} is not installed; run {remedy}") from None
-    path = next((Path(file.locate()) for file in files if file.name.endswith(suffix)), None)
+    path = next((Path(file.locate()) for file in listed if file.name.endswith(suffix)), None)
     if path is None or not path.exists():
         raise UserError(f"the PyPI package {package} holds no *{suffix}; run {remedy}")
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:

@@ -1,4 +1,4 @@
-"""Every location and artifact name; nothing else joins path strings."""
+"""Every path that the package reads or writes. No other module joins path strings."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ def checkout() -> Path:
 
 
 def display(path: Path) -> str:
-    """`path` as messages show it: relative to the project folder where it lies inside."""
+    """`path` as text for messages: relative to the project folder if it lies inside."""
     path = Path(path)
     return str(path.relative_to(root())) if path.is_relative_to(root()) else str(path)
 
@@ -96,7 +96,7 @@ def run_done(run_id: str) -> Path:
     return run(run_id) / "done"
 
 
-# what is computed from finished runs, which stay as they are
+# computed from finished runs; the run folders themselves never change
 def derived(run_id: str) -> Path:
     return root() / "derived" / run_id
 
@@ -117,7 +117,7 @@ def run_interpolated(run_id: str, alpha: float, part: str) -> Path:
     return derived(run_id) / f"interpolated_{alpha:.2f}" / f"{part}.safetensors"
 
 
-# what people read
+# tables, figures and executed notebooks
 def table(benchmark: str, name: str) -> Path:
     return root() / "results" / benchmark / f"{name}.csv"
 

@@ -1,4 +1,4 @@
-"""Bars and log lines of long work."""
+"""Progress bars and log lines."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from tqdm.auto import tqdm
 
-HEADLESS = "TQDM_DISABLE"  # tqdm's own switch; set for kernels that nobody watches
+HEADLESS = "TQDM_DISABLE"  # tqdm's own switch; set for headless kernels
 
 
 def in_notebook() -> bool:
@@ -16,11 +16,11 @@ def in_notebook() -> bool:
 
 
 def progress(items: Iterable, title: str) -> Iterator:
-    """`items`, with a bar in a terminal or an open notebook; a log or a headless notebook gets no half-drawn bars."""
+    """Yield `items`, with a bar in a terminal or an open notebook; no bar in a log file or a headless notebook."""
     watched = sys.stderr.isatty() or (in_notebook() and not os.environ.get(HEADLESS))
     return tqdm(items, desc=title, leave=False, disable=not watched)
 
 
 def log(line: str) -> None:
-    """One line of progress for a person: to the error stream, or into the notebook's own output."""
+    """Print one line of progress: to the error stream, or in a notebook to its output."""
     print(line, file=sys.stdout if in_notebook() else sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What a run is: a frozen RunSpec and its id."""
+"""RunSpec, the frozen description of one training run, and its id."""
 
 import hashlib
 import json
@@ -9,9 +9,9 @@ from dataclasses import MISSING, dataclass, fields
 class RunSpec:
     """One training run. Fields at their default do not enter `run_id`, so a new field must default to no effect.
 
-    `data` is the digest of the manifest and `init` names the starting weights: a weights package, or the run id of
-    the pre-training. `seen` overrides the manifest's classes by name. `validation` holds some groups of every class out
-    of training and evaluates on those: for choosing hyper-parameters, never for reporting.
+    `data` is the digest of the manifest. `init` names the starting weights: a weights package, or the run id of the
+    pre-training. `seen` lists seen classes by name, in place of the manifest's. With `validation`, some groups of every
+    class are held out of training and evaluated: for choosing hyper-parameters, never for reporting.
     """
 
     benchmark: str

@@ -1,9 +1,9 @@
-"""Let torchvision import beside a CPU-only torch.
+"""Make torchvision importable with a CPU-only torch.
 
-PyPI's torchvision is a CUDA build. Beside a CPU-only torch its compiled operators cannot load, and registering their
-meta kernels raises `operator torchvision::nms does not exist`, which also breaks `import timm`. Nothing here needs
-those operators, so an empty module takes the registration's place. `make setup` calls `install_at_startup`, which makes
-that so for every Python of the environment, whatever it imports first.
+PyPI's torchvision is a CUDA build. With a CPU-only torch its compiled operators cannot load, and registering their
+meta kernels raises `operator torchvision::nms does not exist`, which also breaks `import timm`. This package does not
+need those operators, so an empty module replaces the registration. `make setup` calls `install_at_startup`, which
+applies the fix in every Python process of the environment, whatever it imports first.
 """
 
 import importlib.abc
@@ -14,20 +14,20 @@ import sys
 import sysconfig
 
 REGISTRATION = "torchvision._meta_registrations"
-STARTUP = "analysis_lib_torchvision.pth"  # Python runs its line at every start; nothing heavy is imported there
+STARTUP = "analysis_lib_torchvision.pth"  # Python executes its line at every start, so it imports nothing heavy
 
 
 class EmptyRegistration(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the registration first, and answers with an empty module where the operators cannot load."""
+    """Import hook that replaces the registration by an empty module if the operators cannot load."""
 
     def find_spec(self, name, path=None, target=None):
-        """A spec of an empty module, or None, which leaves the module to Python's own finders."""
+        """A spec of an empty module for the registration, else None, so that Python's own finders go on."""
         if name == REGISTRATION and is_cpu_torch() and not compiled_ops_load():
             return importlib.machinery.ModuleSpec(name, self)
         return None
 
     def exec_module(self, module):
-        """An empty module has nothing to execute."""
+        """Do nothing: the module stays empty."""
 
 
 def is_cpu_torch() -> bool:
@@ -53,13 +53,13 @@ def compiled_ops_load() -> bool:
 
 
 def install() -> None:
-    """Put the finder in place, once; it looks at torch only when torchvision is imported."""
+    """Install the import hook once. It looks at torch only when torchvision is imported."""
     if not any(isinstance(finder, EmptyRegistration) for finder in sys.meta_path):
         sys.meta_path.insert(0, EmptyRegistration())
 
 
 def install_at_startup() -> pathlib.Path:
-    """Have every Python of this environment call `install` when it starts; returns the file that says so."""
+    """Make every Python process of this environment call `install` at its start; returns the `.pth` file."""
     path = pathlib.Path(sysconfig.get_path("purelib")) / STARTUP
     path.write_text(f"import {EmptyRegistration.__module__} as fix; fix.install()\n")
     return path

@@ -1,6 +1,6 @@
-"""What else can be done after fine-tuning, beside one shift of the absent logits: the post-hoc baselines.
+"""Post-hoc baselines: corrections of a fine-tuned classifier other than one shift of the absent logits.
 
-Each takes `PostHoc`, scores every test sample on its own and never meets a test label. Letters: N test samples, M
+Each takes `PostHoc`, scores every test sample independently and uses no test label. Letters: N test samples, M
 fine-tuning samples, C classes, D feature width; z logits, w head weights; G is S (seen) or U (absent).
 """
 
@@ -18,7 +18,7 @@ from ..metrics.ncm import ncm_scores
 
 @dataclass(frozen=True)
 class PostHoc:
-    """What a baseline may look at. Fine-tuning data: seen classes only, in eval mode without augmentation.
+    """The data that a baseline may use. Fine-tuning data: seen classes only, in eval mode without augmentation.
 
     features (N, D), logits (N, C) : of the fine-tuned model on the test samples.
     weight (C, D), bias (C,) : its linear head; zeros for a head without bias.
@@ -70,8 +70,8 @@ class PostHoc:
 def logit_adjustment(inputs: PostHoc) -> torch.Tensor:
     """z_c - log pi_c with pi_c = (n_c + 1) / (M + C), n_c the fine-tuning samples of class c; (N, C) float64.
 
-    An absent class has no samples, so its prior is what the added 1 leaves it: with n samples in each seen class this
-    is a shift by gamma = log(n + 1). Source: Menon et al. 2021, post-hoc with tau = 1; the added 1 is ours.
+    An absent class has no samples, so only the added 1 gives it a prior. With n samples in each seen class this is a
+    shift by gamma = log(n + 1). Source: Menon et al. 2021, post-hoc with tau = 1; the added 1 is ours.
     """
     classes = inputs.split.num_classes
     counts = inputs.train_labels.bincount(minlength=classes).double()
@@ -82,16 +82,17 @@ def group_temperature(inputs: PostHoc) -> torch.Tensor:
     """z_c / T_G with a temperature for each group; (N, C) float64.
 
     T_G is the spread of the logits within G after fine-tuning over that before, on the fine-tuning data (root mean
-    square around the mean of G in each row). No label is used: T_U has no labelled data to fit, and the likelihood of
-    the very data that the model was trained on drives T_S to zero where they are separated. Logits are known up to a
-    constant per row only, so rows are centred over all classes first. Acc_S/S and Acc_U/U stay as they are. Raises
-    UserError for a group without spread, as one of a single class. Source: ours.
+    square around the mean of G in each row). No label is used: there is no labelled data to fit T_U, and fitting T_S by
+    likelihood on the training data drives it to zero if they are separated. Logits are defined up to a constant per
+    row, so rows are centred over all classes first. Acc_S/S and Acc_U/U do not change. Raises UserError for a group
+    without spread, such as one of a single class. Source: ours.
     """
     logits = inputs.logits.double()
     scores = logits - logits.mean(1, keepdim=True)
     for group in (inputs.split.seen, inputs.split.absent):
         columns = list(group)
-        after, before = (_spread(part[:, columns]) for part in (inputs.train_logits, inputs.pretrained_train_logits))
+        after = _spread(inputs.train_logits[:, columns])
+        before = _spread(inputs.pretrained_train_logits[:, columns])
         if not (after and before):
             raise UserError(
                 f"the logits of {len(group)} classes do not differ on the fine-tuning data; a temperature for each "
@@ -102,6 +103,7 @@ def group_temperature(inputs: PostHoc) -> torch.Tensor:
 
 
 def _spread(logits: torch.Tensor) -> float:
+    """Root mean square of logits around the mean of their row."""
     logits = logits.double()
     return (logits - logits.mean(1, keepdim=True)).square().mean().sqrt().item()
 
@@ -118,25 +120,26 @@ def weight_alignment(inputs: PostHoc) -> torch.Tensor:
 
 
 def nearest_class_mean(inputs: PostHoc) -> torch.Tensor:
-    """Cosines with the class means, (N, C) float64; -inf for a class without a mean. No logits: they have no
-    temperature.
+    """Cosines with the class means, (N, C) float64; -inf for a class without a mean.
 
-    *Oracle*: the means are made from labelled data of the absent classes too. Source: paper section 4.
+    They are not logits: they have no temperature. *Oracle*: the means use labelled data of the absent classes too.
+    Source: paper section 4.
     """
     return ncm_scores(inputs.features, inputs.class_means)
 
 
 def group_posterior(inputs: PostHoc) -> torch.Tensor:
-    """First the group of the larger posterior, then the best class in it; (N, C) float64.
+    """Scores that select the group of the larger posterior, then the best class in it; (N, C) float64.
 
-    P(G|x) is the softmax mass of G, times its prior in the test data over its prior in the model. The first is |G| / C,
-    all classes alike; the second is the mean of P(G|x) over the fine-tuning data, which training drives to the share
-    of G among them: 1 for S, 0 for U. That mean is a prior only as far as these images say nothing about the group;
-    where P(U|x) is rightly small on them, the absent classes come out favoured too much.
+    The posterior of G is P(G|x), the softmax mass of G, times the prior of G in the test data over its prior in the
+    model. The prior in the test data is |G| / C, all classes being equally frequent. The prior in the model is the mean
+    of P(G|x) over the fine-tuning data, which training drives to 1 for S and 0 for U. It is a true prior only if these
+    images carry no information on the group; if P(U|x) is rightly small on them, the absent classes are favoured too
+    much.
 
-    The logits of each group are moved until their maximum is the log of that posterior (up to a constant per row), so
-    argmax decides as said, p(c|x, G) stays, and a constant on the absent scores still spans a curve. The softmax of the
-    scores is not P(G|x) p(c|x, G) any more. Source: ours; the change of priors is Saerens et al. 2002.
+    The logits of each group are shifted so that their maximum is the log of the posterior (up to a constant per row).
+    So argmax selects as said, p(c|x, G) does not change, and a constant added to the absent scores still gives a curve.
+    The softmax of the scores is no longer P(G|x) p(c|x, G). Source: ours; the change of priors is Saerens et al. 2002.
     """
     logits, train = inputs.logits.double(), inputs.train_logits.double().log_softmax(1)
     scores = torch.empty_like(logits)
@@ -152,8 +155,13 @@ def group_posterior(inputs: PostHoc) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Baseline:
-    """apply : its scores; title and marker : in figures; oracle : it uses absent-class labels; scores_are_logits : a
-    softmax of its scores means something."""
+    """A post-hoc baseline, and how figures show it.
+
+    apply : the function from the data to scores (N, C).
+    title, marker : for figures.
+    oracle : whether it uses labels of absent classes.
+    scores_are_logits : whether a softmax of its scores is meaningful.
+    """
 
     apply: Callable[[PostHoc], torch.Tensor]
     title: str

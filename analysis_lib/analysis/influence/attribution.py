@@ -1,8 +1,8 @@
-"""How fine-tuning examples reach other samples: closed forms at the head, and statistics of feature displacements.
+"""Statistics of feature displacements: direction, common motion, concentration on classes, effect on margins.
 
 Letters: N samples, C classes, D feature width, K classes of the fine-tuning data; x' a target, often of an absent
-class; f features, W (C, D) the head's weight, p the softmax; a displacement is what one step adds to f(x') or to a row
-of W. Everything returned is float64. A zero vector has no direction: its cosines are NaN.
+class; f features, W (C, D) the head's weight, p the softmax. A displacement is what one step adds to f(x') or to a row
+of W. All results are float64. A zero vector has no direction: its cosines are NaN.
 """
 
 import math
@@ -27,19 +27,22 @@ def cosines(displacements: torch.Tensor, directions: torch.Tensor) -> torch.Tens
 def mean_pairwise_cosine(vectors: torch.Tensor) -> float:
     """The mean cosine of all pairs of different rows of (N, D), without an N x N matrix; NaN for fewer than two rows.
 
-    For displacements of samples it says how much of the motion is common; for rows of a head step, whether their
+    For displacements of samples it measures how much of the motion is common; for rows of a head step, whether their
     classes move together. Source: the identity ||sum u||^2 = N + sum over pairs; paper, figure on update directions.
     """
-    n, unit = len(vectors), vectors.double() / vectors.double().norm(dim=1, keepdim=True)
-    return (unit.sum(0).square().sum().item() - n) / (n * (n - 1)) if n > 1 else math.nan
+    n = len(vectors)
+    if n < 2:
+        return math.nan
+    unit = vectors.double() / vectors.double().norm(dim=1, keepdim=True)
+    return (unit.sum(0).square().sum().item() - n) / (n * (n - 1))
 
 
 def concentration(sizes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """The share of a target's displacement that the k classes of highest score account for, for every k.
+    """The share of a target's displacement that is due to the k classes of highest score, for every k.
 
-    sizes : (N', K), the norms ||a_c(x')||; scores : (N', K), e.g. the kernel or cosines of features. Returns (N', K),
-    whose column k - 1 is sum of the top k over sum of all, in [0, 1]; the first class wins a tie. A score that tells
-    nothing gives k / K on average. Raises UserError for shapes that differ. Source: ours.
+    sizes : (N', K), the norms ||a_c(x')||; scores : (N', K), e.g. the kernel or cosines of features. Returns (N', K).
+    Column k - 1 is the sum of sizes of the top k classes over the sum of all, in [0, 1]; the first class wins a tie. An
+    uninformative score gives k / K on average. Raises UserError for shapes that differ. Source: ours.
     """
     _check_alike(sizes, scores)
     ranked = sizes.double().gather(1, scores.argsort(dim=1, descending=True, stable=True)).cumsum(1)
@@ -52,8 +55,8 @@ def rank_correlation(sizes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     NaN for a row that is constant. Raises UserError for shapes that differ. Source: Spearman 1904.
     """
     _check_alike(sizes, scores)
-    a, b = (ranks - ranks.mean(1, keepdim=True) for ranks in map(_ranks, (sizes, scores)))
-    return cosines(a, b)
+    a, b = _ranks(sizes), _ranks(scores)
+    return cosines(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True))
 
 
 def _check_alike(sizes: torch.Tensor, scores: torch.Tensor) -> None:
@@ -75,9 +78,9 @@ def margin_change(
 ) -> torch.Tensor:
     """The derivative of the nearest-class-mean margin cos(f, m_y) - max_{c != y} cos(f, m_c) along each displacement.
 
-    features, displacements : (N', D); labels : (N',) int64; means : (C, D) from `class_means`, held fixed, NaN for a
-    class that is never a rival. Returns (N',), positive where the step helps, NaN where the label has no mean.
-    *Oracle*: it uses the labels and means of absent classes. Raises UserError when fewer than two classes have a mean.
+    features, displacements : (N', D); labels : (N',) int64; means : (C, D) from `class_means`, held fixed; a class with
+    a NaN mean is never m_c. Returns (N',), positive if the step helps, NaN if the label has no mean. *Oracle*: it uses
+    the labels and means of absent classes. Raises UserError when fewer than two classes have a mean.
     Source: ours.
     """
     if (~means.isnan().any(1)).sum() < 2:
@@ -85,5 +88,5 @@ def margin_change(
     scores = ncm_scores(features, means).scatter(1, labels[:, None], -torch.inf)
     length = features.double().norm(dim=1, keepdim=True)
     unit, motion = features.double() / length, displacements.double() / length
-    turn = motion - (motion * unit).sum(1, keepdim=True) * unit
-    return (turn * (means[labels] - means[scores.argmax(1)])).sum(1)
+    rotation = motion - (motion * unit).sum(1, keepdim=True) * unit  # the part that changes the direction of f
+    return (rotation * (means[labels] - means[scores.argmax(1)])).sum(1)

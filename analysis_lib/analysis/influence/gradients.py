@@ -1,12 +1,14 @@
-"""What one fine-tuning step does to the features of other samples, to first order and exactly.
+"""Displacement of features by one fine-tuning step of the backbone, to first order and exactly.
 
-f(x) are the features (N, D) that enter the head, theta all parameters but the head's (P numbers), J(x) = df/dtheta. A
-step moves theta by sum_i J(x_i)^T u_i, one reverse pass over the fine-tuning batches; the features of any x' then move
-by J(x') times that, one forward-mode pass over the target batches. Memory holds one batch and a few parameter vectors
-(`class_kernel`: as many as it is allowed), however many samples there are; the kernel J(x') J(x_i)^T is never formed.
+f(x) are the features (N, D) that enter the head, theta all parameters except the head's (P numbers), J(x) = df/dtheta.
+A step changes theta by sum_i J(x_i)^T u_i: one reverse pass over the fine-tuning batches. The features of any x' then
+change by J(x') times the step: one forward-mode pass over the target batches. Memory holds one batch and a few
+parameter vectors (`class_kernel`: as many as fit into its `memory`), whatever the number of samples. The kernel
+J(x') J(x_i)^T is never formed.
 
-The model has timm's face (forward_features, forward_head, get_classifier) and must be in eval mode: BatchNorm in train
-mode and dropout break the derivation. Images are prepared floats on the model's device. Nothing here changes the model.
+The model has timm's interface (forward_features, forward_head, get_classifier). It must be in eval mode, because
+BatchNorm in train mode and dropout break the derivation. Images are prepared floats on the model's device. No function
+here changes the model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +27,7 @@ Step = dict[str, torch.Tensor]  # a direction in theta, under the names of model
 
 
 class Images(Protocol):
-    """Prepared images (N, 3, H, W): a tensor, or anything with a length that loads the batch `images[rows]`."""
+    """Prepared images (N, 3, H, W): a tensor, or an object with a length that returns the batch `images[rows]`."""
 
     def __len__(self) -> int: ...
 
@@ -33,7 +35,7 @@ class Images(Protocol):
 
 
 class Backbone(nn.Module):
-    """f as a function of theta, with its two derivative products."""
+    """The features f as a function of theta, with the products of J and of its transpose with a vector."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -47,14 +49,16 @@ class Backbone(nn.Module):
         self.theta = {name: value.detach() for name, value in model.named_parameters() if value not in head}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """f(x), (N, D)."""
         return self.model.forward_head(self.model.forward_features(x), pre_logits=True)
 
     def at(self, theta: Step, x: torch.Tensor) -> torch.Tensor:
+        """f(x) with the parameters theta, (N, D)."""
         return functional_call(self, {f"model.{name}": value for name, value in theta.items()}, (x,))
 
     def push(self, x: torch.Tensor, step: Step) -> torch.Tensor:
         """J(x) step, (N, D)."""
-        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward mode
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward-mode derivative
             return jvp(lambda theta: self.at(theta, x), (self.theta,), (step,))[1]
 
     def pull_loss(self, x: torch.Tensor, labels: torch.Tensor) -> Step:
@@ -64,20 +68,27 @@ class Backbone(nn.Module):
         return pull(feature_gradients(head(features), labels.to(features.device), head.weight).to(features))[0]
 
     def pull_probes(self, x: torch.Tensor, probes: torch.Tensor) -> Iterator[torch.Tensor]:
-        """sum_i J(x_i)^T v for each v of (R, D), one at a time, as a vector (P,) in channels-last order, the one of
-        gradients in memory.
+        """sum_i J(x_i)^T v for each row v of probes (R, D), one at a time.
+
+        Each is a vector (P,) in channels-last order, the order of gradients in memory.
         """
         features, pull = vjp(lambda theta: self.at(theta, x), self.theta)
         for probe in probes.to(features):
             step = pull(probe.expand_as(features))[0]
-            yield torch.cat([(part.movedim(1, -1) if part.ndim == 4 else part).flatten() for part in step.values()])
+            yield torch.cat([_channels_last(part).flatten() for part in step.values()])
 
     def pull_probe(self, x: torch.Tensor, probe: torch.Tensor) -> torch.Tensor:
+        """`pull_probes` for one v of (D,)."""
         return next(self.pull_probes(x, probe[None]))
 
 
+def _channels_last(part: torch.Tensor) -> torch.Tensor:
+    """A convolution's gradient with its input channels last; any other gradient as it is."""
+    return part.movedim(1, -1) if part.ndim == 4 else part
+
+
 def batches(images: Images, rows: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Row numbers and images, batch by batch."""
+    """Yield row numbers and images, batch by batch."""
     yield from ((part, images[part]) for part in rows.split(batch_size))
 
 
@@ -96,24 +107,28 @@ def rows_by_class(images: Images, labels: torch.Tensor) -> list[torch.Tensor]:
 def backbone_step(
     model: nn.Module, images: Images, labels: torch.Tensor, rows: torch.Tensor | None = None, batch_size: int = 64
 ) -> Step:
-    """The share of `rows` in one SGD step of learning rate 1 on the backbone: -(1/N) sum_{i in rows} J(x_i)^T g_i.
+    """The part of one SGD step on the backbone that is due to `rows`, for learning rate 1.
+
+    It is -(1/N) sum_{i in rows} J(x_i)^T g_i, with g_i the gradient of sample i's cross-entropy in its features.
 
     images : (N, 3, H, W), the whole fine-tuning set; labels : (N,) int64 in 0..C-1; rows : row numbers, all when None.
-    The loss is the mean cross-entropy over all N and all C classes, so the shares of disjoint rows add up. Returns one
+    The loss is the mean cross-entropy over all N and all C classes, so the parts of disjoint rows add up. Returns one
     tensor for each backbone parameter, in its dtype. Raises UserError for a model in train mode and for labels that do
     not fit. Source: ours, after the paper's explanation by gradient similarity.
     """
     backbone, n = Backbone(model), len(images)
     _check_labels(images, labels)
+    if rows is None:
+        rows = torch.arange(n)
     total = {name: torch.zeros_like(value) for name, value in backbone.theta.items()}
-    for part, x in batches(images, torch.arange(n) if rows is None else rows, batch_size):
+    for part, x in batches(images, rows, batch_size):
         for name, gradient in backbone.pull_loss(x, labels[part]).items():
             total[name].sub_(gradient, alpha=1 / n)
     return total
 
 
 def predicted_displacement(model: nn.Module, targets: Images, step: Step, batch_size: int = 64) -> torch.Tensor:
-    """J(x') step: how the features of the targets move to first order, for learning rate 1.
+    """J(x') step: the displacement of the targets' features to first order, for learning rate 1.
 
     targets : (N', 3, H, W); step : as from `backbone_step`. Returns (N', D) in the model's dtype. Raises UserError for
     a model in train mode and for a step that is not one of its backbone. Source: forward-mode differentiation; ours.
@@ -127,15 +142,14 @@ def predicted_displacement(model: nn.Module, targets: Images, step: Step, batch_
 def actual_displacement(
     model: nn.Module, targets: Images, step: Step, eta: float, batch_size: int = 64
 ) -> torch.Tensor:
-    """f(x') at theta + eta step minus f(x') at theta: (N', D) in the model's dtype.
+    """The exact displacement f(x') at theta + eta step minus f(x') at theta: (N', D) in the model's dtype.
 
-    Arguments and errors as in `predicted_displacement`. In float32 a small eta leaves rounding only. Source: ours.
+    Arguments and errors as in `predicted_displacement`. In float32 a small eta gives only rounding. Source: ours.
     """
     backbone = Backbone(model)
     _check_step(backbone, step)
-    return _moved_features(backbone, targets, step, eta, batch_size) - _moved_features(
-        backbone, targets, step, 0.0, batch_size
-    )
+    moved = _moved_features(backbone, targets, step, eta, batch_size)
+    return moved - _moved_features(backbone, targets, step, 0.0, batch_size)
 
 
 def _moved_features(backbone: Backbone, targets: Images, step: Step, eta: float, batch_size: int) -> torch.Tensor:
@@ -144,7 +158,8 @@ def _moved_features(backbone: Backbone, targets: Images, step: Step, eta: float,
 
 
 def _check_step(backbone: Backbone, step: Step) -> None:
-    shapes, wanted = ({name: tuple(value.shape) for name, value in part.items()} for part in (step, backbone.theta))
+    shapes = {name: tuple(value.shape) for name, value in step.items()}
+    wanted = {name: tuple(value.shape) for name, value in backbone.theta.items()}
     if shapes != wanted:
         odd = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
         raise UserError(
@@ -157,18 +172,21 @@ def _check_step(backbone: Backbone, step: Step) -> None:
 def step_check(
     model: nn.Module, targets: Images, step: Step, etas: Sequence[float], batch_size: int = 64
 ) -> pd.DataFrame:
-    """How far the first-order picture reaches: the predicted against the actual displacement, at each learning rate.
+    """Compare the predicted with the actual displacement at each learning rate.
 
     Columns: eta; cosine, of the two displacements of all targets, flattened; relative_error, the mean over targets of
-    the norm of the difference over the norm of the actual one, NaN where a target does not move. It falls linearly with
-    eta for a smooth network. A ReLU that changes side makes a target's error jump, and ever fewer targets meet one:
-    their mean still falls linearly, the norm over all targets only with the square root of eta. Arguments and errors as
-    in `predicted_displacement`. Source: ours.
+    the norm of the difference over the norm of the actual displacement, NaN if a target does not move. The error falls
+    linearly with eta for a smooth network. A ReLU that changes its sign makes the error of a target jump, and fewer
+    targets have one as eta falls: their mean error still falls linearly, but the norm of the error over all targets
+    only with the square root of eta. Arguments and errors as in `predicted_displacement`. Source: ours.
     """
-    backbone, slope, table = Backbone(model), predicted_displacement(model, targets, step, batch_size).double(), []
+    backbone = Backbone(model)
+    slope = predicted_displacement(model, targets, step, batch_size).double()
+    table = []
     start = _moved_features(backbone, targets, step, 0.0, batch_size)
     for eta in etas:
-        actual, predicted = (_moved_features(backbone, targets, step, eta, batch_size) - start).double(), eta * slope
+        actual = (_moved_features(backbone, targets, step, eta, batch_size) - start).double()
+        predicted = eta * slope
         cosine = (actual * predicted).sum() / (actual.norm() * predicted.norm())
         error = (actual - predicted).norm(dim=1) / actual.norm(dim=1)
         table.append({"eta": eta, "cosine": cosine.item(), "relative_error": error.mean().item()})
@@ -181,9 +199,10 @@ def class_displacements(
     """a_c(x'): the first-order displacement of the targets that is due to the examples of each class c.
 
     images, labels : the fine-tuning set, as in `backbone_step`; targets : (N', 3, H, W). Yields (N', D) for each of the
-    K classes of `labels`, ascending, so that only one is in memory: stack them for (K, N', D), add them for the whole
-    displacement. Costs N reverse and K N' forward-mode passes. Errors as in `backbone_step`, at the first one. Source:
-    ours.
+    K classes of `labels`, ascending, so that only one is in memory. Stack them for (K, N', D); add them for the whole
+    displacement. Costs N reverse and K N' forward-mode passes. Raises as `backbone_step`, when the first is requested.
+    Source: ours.
     """
     for rows in rows_by_class(images, labels):
-        yield predicted_displacement(model, targets, backbone_step(model, images, labels, rows, batch_size), batch_size)
+        step = backbone_step(model, images, labels, rows, batch_size)
+        yield predicted_displacement(model, targets, step, batch_size)

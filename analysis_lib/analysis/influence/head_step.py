@@ -1,4 +1,4 @@
-"""The first step of the head in closed form."""
+"""The first gradient step of the head, in closed form."""
 
 import torch
 from torch.nn.functional import one_hot
@@ -31,9 +31,9 @@ def feature_gradients(logits: torch.Tensor, labels: torch.Tensor, weight: torch.
 def head_step(features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """One SGD step of learning rate 1 on the head: dw_c = -(1/N) sum_i (p_ic - 1[y_i=c]) f_i, and db likewise.
 
-    features : (N, D), logits : (N, C), labels : (N,) int64 of the fine-tuning data. Returns (C, D) and (C,). A class
-    without samples is pushed away from every feature, by p_ic. Errors as in `feature_gradients`. Source: ours,
-    after the paper's explanation by gradient similarity.
+    features : (N, D), logits : (N, C), labels : (N,) int64 of the fine-tuning data. Returns (C, D) and (C,). The
+    weights of a class without samples move away from every feature, in proportion to p_ic. Errors as in
+    `feature_gradients`. Source: ours, after the paper's explanation by gradient similarity.
     """
     residuals = logit_gradients(logits, labels)
     return -residuals.T @ features.double() / len(labels), -residuals.mean(0)
@@ -42,10 +42,10 @@ def head_step(features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
 def head_offset(
     features: torch.Tensor, weight_step: torch.Tensor, bias_step: torch.Tensor, split: ClassSplit
 ) -> torch.Tensor:
-    """How much one step of the head raises the mean absent logit over the mean seen logit, for each sample.
+    """The change of (mean absent logit - mean seen logit) of each sample by one step of the head.
 
     features : (N', D); weight_step, bias_step : (C, D) and (C,) as from `head_step`. Returns (N',), in logits;
-    negative where the absent classes lose. Raises UserError for a split of other classes. Source: ours.
+    negative if the absent classes lose. Raises UserError for a split of other classes. Source: ours.
     """
     if len(weight_step) != split.num_classes:
         raise UserError(

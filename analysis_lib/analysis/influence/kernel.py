@@ -19,41 +19,41 @@ def class_kernel(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The scalar kernel k(x', x_i) = tr(J(x') J(x_i)^T) / D, averaged over the examples of each class.
 
-    images : (N, 3, H, W); labels : (N,) any groups, `torch.arange(N)` for single samples; targets : (N', 3, H, W);
-    probes : (R, D) with R > 1 rows v ~ N(0, I), each giving <J(x')^T v, mean_i J(x_i)^T v> / D, which is unbiased.
+    images : (N, 3, H, W); labels : (N,) any grouping, `torch.arange(N)` for single samples; targets : (N', 3, H, W);
+    probes : (R, D) with R > 1 rows v ~ N(0, I). Each gives the unbiased estimate <J(x')^T v, mean_i J(x_i)^T v> / D.
     Returns the mean over probes and its standard error, both (N', K) float64 on the CPU; columns are the classes of
-    `labels`, ascending. Costs R (N + N') reverse passes where K parameter vectors fit into `memory` bytes; where only H
-    do (one always does), R (N + ceil(K / H) N'). The normalised kernel is `influence.normalized_kernel`. Raises
-    UserError for a model in train mode, labels or probes that do not fit. Source: Hutchinson's trace estimator; one
-    pull-back for a whole class is ours.
+    `labels`, ascending. Costs R (N + N') reverse passes if K parameter vectors fit into `memory` bytes; if only H of
+    them fit (one always does), R (N + ceil(K / H) N'). `normalized_kernel` normalises the result. Raises UserError for
+    a model in train mode, and for labels or probes that do not fit. Source: Hutchinson's trace estimator; one reverse
+    pass for a whole class is ours.
     """
-    backbone, groups = Backbone(model), rows_by_class(images, labels)
+    backbone, classes = Backbone(model), rows_by_class(images, labels)
     _check_probes(model, probes)
-    draws = torch.empty(len(probes), len(targets), len(groups), dtype=torch.float64)
-    size, some = sum(value.numel() for value in backbone.theta.values()), next(iter(backbone.theta.values()))
-    held = max(1, memory // (size * some.element_size()))
-    means = some.new_empty(min(held, len(groups)), size)
-    for first in range(0, len(groups), held):
-        block = groups[first : first + held]
+    draws = torch.empty(len(probes), len(targets), len(classes), dtype=torch.float64)
+    parameters = list(backbone.theta.values())
+    size = sum(parameter.numel() for parameter in parameters)
+    held = max(1, memory // (size * parameters[0].element_size()))  # classes whose mean gradient fits into memory
+    means = parameters[0].new_empty(min(held, len(classes)), size)
+    for first in range(0, len(classes), held):
+        block = classes[first : first + held]
         for draw, probe in zip(draws, probes):
             means.zero_()
             for mean, rows in zip(means, block):
                 for _, x in batches(images, rows, batch_size):
                     mean.add_(backbone.pull_probe(x, probe), alpha=1 / len(rows))
             for row, x in batches(targets, torch.arange(len(targets)), 1):
-                draw[row, first : first + held] = (
-                    (means[: len(block)] @ backbone.pull_probe(x, probe) / len(probe)).double().cpu()
-                )
+                products = means[: len(block)] @ backbone.pull_probe(x, probe)
+                draw[row, first : first + held] = (products / len(probe)).double().cpu()
     return _mean_and_error(draws)
 
 
 @torch.no_grad()
 def self_kernel(model: nn.Module, images: Images, probes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """k(x, x) = E ||J(x)^T v||^2 / D of each image: the mean over probes and its standard error, both (N,) float64 on
-    the CPU.
+    """k(x, x) = E ||J(x)^T v||^2 / D of each image: the mean over probes and its standard error.
 
-    images : (N, 3, H, W); probes : (R, D) as in `class_kernel`; with the same probes as there, the normalised estimate
-    too stays within -1..1. Costs N forward and R N backward passes. Errors as in `class_kernel`. Source: ours.
+    Both are (N,) float64 on the CPU. images : (N, 3, H, W); probes : (R, D) as in `class_kernel`. With the same probes
+    as there, the normalised estimate lies within -1..1. Costs N forward and R N backward passes. Errors as in
+    `class_kernel`. Source: ours.
     """
     backbone = Backbone(model)
     _check_probes(model, probes)
@@ -71,13 +71,14 @@ def _check_probes(model: nn.Module, probes: torch.Tensor) -> None:
 
 
 def _mean_and_error(draws: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean over the first dimension and its standard error."""
     return draws.mean(0), draws.std(0) / len(draws) ** 0.5
 
 
 def normalized_kernel(
     kernel: torch.Tensor, targets_self: torch.Tensor, images_self: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
-    """The class kernel over sqrt(k(x', x') mean_{i in c} k(x_i, x_i)): 0 for orthogonal gradients, at most 1.
+    """The class kernel divided by sqrt(k(x', x') mean_{i in c} k(x_i, x_i)): 0 for orthogonal gradients, at most 1.
 
     kernel : (N', K) from `class_kernel`; targets_self : (N',) and images_self : (N,) from `self_kernel`; labels : (N,)
     of the images. Returns (N', K). Raises UserError when the classes of the labels are not the K columns. Source: ours.

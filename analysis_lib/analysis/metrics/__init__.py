@@ -1,13 +1,19 @@
-"""Every metric by name: what it says, over which samples, in which unit, and how figures show it."""
+"""Metrics by name: the samples that each is a mean over, its unit, and how figures show it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Metric:
-    """title : in figures; group : of the samples (or classes) it is a mean over, `s` seen, `u` absent, `y` all; dash
-    and marker : of its line; unit : `%` for a fraction, else in words; oracle : it uses labelled data of absent classes
-    to choose or train something; role : whose colour the line takes where that is not the group's."""
+    """What is known about a metric, and how figures show it.
+
+    title : for figures.
+    group : of the samples or classes that it is a mean over: `s` seen, `u` absent, `y` all.
+    dash, marker : of its line.
+    unit : `%` for a fraction, else in words.
+    oracle : whether it uses labelled data of absent classes to choose or train something.
+    role : whose colour the line has, if not the group's.
+    """
 
     title: str
     group: str
@@ -19,7 +25,7 @@ class Metric:
 
     @property
     def colour_of(self) -> str:
-        """`s`, `u`, `y`, or `sum` for a whole that parts add up to."""
+        """The colour of its line: that of `s`, `u` or `y`, or of `sum` for the sum of several parts."""
         return self.role or self.group
 
 

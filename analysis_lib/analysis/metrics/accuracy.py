@@ -1,9 +1,9 @@
-"""The five accuracies.
+"""The five accuracies, and the groups of samples that every metric is computed over.
 
 Letters: N samples, C classes; S the seen classes (in the fine-tuning data), U the absent ones, Y = S + U.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -14,7 +14,7 @@ ACCURACIES = ("acc_yy", "acc_sy", "acc_uy", "acc_ss", "acc_uu")
 
 
 def check_scores(scores: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> None:
-    """The contract of (N, C) scores with (N,) labels. Raises UserError; a score of -inf means "never predicted"."""
+    """Check (N, C) scores and (N,) labels. Raises UserError. A score of -inf is allowed: "never predicted"."""
     if scores.ndim != 2 or scores.shape[1] != split.num_classes:
         raise UserError(f"logits have shape {tuple(scores.shape)}; expected (N, {split.num_classes})")
     if labels.shape != scores.shape[:1]:
@@ -30,22 +30,44 @@ def max_over(scores: torch.Tensor, columns: Sequence[int]) -> tuple[torch.Tensor
     """The largest score among `columns` and its class, both (N,); the lowest class wins a tie."""
     index = torch.tensor(columns, device=scores.device)
     parts = [part[:, index].max(1) for part in scores.split(1024)]  # small copies stay in the cache
-    value, position = (torch.cat(column) for column in zip(*parts))
+    value = torch.cat([part.values for part in parts])
+    position = torch.cat([part.indices for part in parts])
     return value, index[position]
 
 
+def group_masks(labels: torch.Tensor, split: ClassSplit) -> dict[str, torch.Tensor]:
+    """The samples of each group, (N,) bool: `y` all, `s` of seen classes, `u` of absent classes."""
+    seen = split.is_seen(labels)
+    return {"y": torch.ones_like(seen), "s": seen, "u": ~seen}
+
+
+def by_group(values: Mapping[str, torch.Tensor], seen: torch.Tensor) -> dict[str, float]:
+    """The mean of each value over the seen and over the absent samples (or classes); NaN for an empty group.
+
+    values : (N,) each, by name; seen : (N,) bool. Returns `<name>_s` and `<name>_u` for each name.
+    """
+    means = {}
+    for name, value in values.items():
+        means[f"{name}_s"] = value[seen].mean().item()
+        means[f"{name}_u"] = value[~seen].mean().item()
+    return means
+
+
 def accuracies(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> dict[str, float]:
-    """Acc_{A/B}: the share of samples with label in A that are right when choosing among the classes B.
+    """Acc_{A/B}: the share of samples with label in A that are predicted right among the classes B.
 
     logits : (N, C); labels : (N,) int64. Returns fractions under `acc_yy acc_sy acc_uy acc_ss acc_uu`, micro averages;
     NaN for a group without samples. Raises UserError for shapes or labels that do not fit. Source: paper section 3.
     """
     check_scores(logits, labels, split)
-    everywhere = torch.ones_like(labels, dtype=torch.bool)
-    seen = split.is_seen(labels)
-    rows = {"y": everywhere, "s": seen, "u": ~seen}
-    predicted = {"y": logits.argmax(1), "s": max_over(logits, split.seen)[1], "u": max_over(logits, split.absent)[1]}
-    return {
-        f"acc_{a}{b}": (predicted[b] == labels)[rows[a]].double().mean().item()
-        for a, b in (key[-2:] for key in ACCURACIES)
+    samples = group_masks(labels, split)
+    right = {
+        "y": logits.argmax(1) == labels,
+        "s": max_over(logits, split.seen)[1] == labels,
+        "u": max_over(logits, split.absent)[1] == labels,
     }
+    found = {}
+    for name in ACCURACIES:
+        group, among = name[-2:]
+        found[name] = right[among][samples[group]].double().mean().item()
+    return found

@@ -1,10 +1,10 @@
-"""Whether a confidence can be taken at its word: the expected calibration error."""
+"""The expected calibration error: the distance between confidence and accuracy."""
 
 import torch
 
 from ...core.class_split import ClassSplit
 from ...core.errors import UserError
-from .accuracy import check_scores
+from .accuracy import check_scores, group_masks
 
 
 def expected_calibration_error(logits: torch.Tensor, labels: torch.Tensor, bins: int = 15) -> float:
@@ -38,12 +38,11 @@ def calibration_errors(
     """The expected calibration error of all samples and of each group, over all C columns: `ece_y ece_s ece_u`.
 
     Shapes and units as in `expected_calibration_error`; NaN for a group without samples. Errors of opposite sign cancel
-    in a bin, so `ece_y` can be small where both groups are far off. Raises UserError also for labels outside the
-    classes. Source: Guo et al. 2017, for each group of paper section 3.
+    in a bin, so `ece_y` can be small although both groups have large errors. Raises UserError also for labels outside
+    the classes. Source: Guo et al. 2017, for each group of paper section 3.
     """
     check_scores(logits, labels, split)
-    seen = split.is_seen(labels)
-    rows = {"y": torch.ones_like(seen), "s": seen, "u": ~seen}
-    return {
-        f"ece_{group}": expected_calibration_error(logits[mask], labels[mask], bins) for group, mask in rows.items()
-    }
+    errors = {}
+    for group, mask in group_masks(labels, split).items():
+        errors[f"ece_{group}"] = expected_calibration_error(logits[mask], labels[mask], bins)
+    return errors

@@ -1,4 +1,4 @@
-"""Which group, and which class, takes the samples of the other group."""
+"""Confusion between seen and absent classes: by group, and by pair of classes."""
 
 import torch
 
@@ -7,11 +7,11 @@ from .accuracy import check_scores
 
 
 def group_confusion(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> torch.Tensor:
-    """Where the samples of each group go: (2, 2) float64, rows the true group and columns the predicted one, seen
-    first.
+    """The share of each group's samples that is predicted as each group, (2, 2) float64.
 
-    Rows sum to 1; NaN for a group without samples. logits : (N, C); labels : (N,) int64. Raises UserError for shapes or
-    labels that do not fit. Source: paper section 5.
+    Rows are the true group and columns the predicted one, seen first. Rows sum to 1; NaN for a group without samples.
+    logits : (N, C); labels : (N,) int64. Raises UserError for shapes or labels that do not fit. Source: paper section
+    5.
     """
     check_scores(logits, labels, split)
     true, predicted = split.is_seen(labels), split.is_seen(logits.argmax(1))
@@ -20,10 +20,10 @@ def group_confusion(logits: torch.Tensor, labels: torch.Tensor, split: ClassSpli
 
 
 def seen_confusions(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> torch.Tensor:
-    """Who takes the absent samples: (K, 3) int64 rows of absent class, seen class predicted for it, samples taken;
-    ascending.
+    """The number of absent samples that are predicted as each seen class, by pair of classes.
 
-    logits : (N, C); labels : (N,) int64. Raises UserError for shapes or labels that do not fit. Source: ours.
+    Returns (K, 3) int64 rows of absent class, seen class predicted for it, and samples; ascending. logits : (N, C);
+    labels : (N,) int64. Raises UserError for shapes or labels that do not fit. Source: ours.
     """
     check_scores(logits, labels, split)
     predicted = logits.argmax(1)

@@ -1,18 +1,18 @@
-"""The softmax taken apart: P(y|x) = P(group of y|x) * p(y|x, group of y)."""
+"""Decomposition of the softmax: P(y|x) = P(group of y|x) * p(y|x, group of y)."""
 
 from dataclasses import dataclass
 
 import torch
 
 from ...core.class_split import ClassSplit
-from .accuracy import check_scores, max_over
+from .accuracy import by_group, check_scores, max_over
 
 
 @dataclass(frozen=True)
 class SoftmaxDecomposition:
     """Per-sample parts of the softmax, each (N,) float64, and whether each label is seen, (N,) bool.
 
-    p_absent : P(U|x), the mass of the absent classes; P(S|x) is the rest.
+    p_absent : P(U|x), the probability of all absent classes together; P(S|x) is 1 - P(U|x).
     p_within : p(y|x, G) with G the group of the true class.
     right_within : argmax inside G is the true class.
     sent_away : the predicted class is outside G.
@@ -30,7 +30,6 @@ class SoftmaxDecomposition:
         `wrong_group_u` is the share of absent-class samples that are right among U and lost only to a seen class,
         so that Acc_U/Y = Acc_U/U - wrong_group_u.
         """
-        rows = {"s": self.seen, "u": ~self.seen}
         values = {
             "p_absent": self.p_absent,
             "p_within": self.p_within,
@@ -38,18 +37,15 @@ class SoftmaxDecomposition:
             "wrong_within": (~self.right_within).double(),
             "wrong_group": (self.right_within & self.sent_away).double(),
         }
-        return {
-            f"{name}_{group}": value[mask].mean().item()
-            for name, value in values.items()
-            for group, mask in rows.items()
-        }
+        return by_group(values, self.seen)
 
 
 def softmax_decomposition(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> SoftmaxDecomposition:
-    """P(G|x), p(y|x,G) and the confusion between the groups.
+    """P(G|x), p(y|x,G) and the confusion between the groups, for each sample.
 
-    logits : (N, C); labels : (N,) int64. The group is decided by the largest logit, as argmax does; the group of the
-    larger P(G|x) is another classifier. Raises UserError for shapes or labels that do not fit. Source: paper section 5.
+    logits : (N, C); labels : (N,) int64. The predicted group is that of the largest logit, as for argmax; the group of
+    the larger P(G|x) would be another classifier. Raises UserError for shapes or labels that do not fit. Source: paper
+    section 5.
     """
     check_scores(logits, labels, split)
     seen = split.is_seen(labels)
@@ -57,7 +53,8 @@ def softmax_decomposition(logits: torch.Tensor, labels: torch.Tensor, split: Cla
     log_s = log_p[:, list(split.seen)].logsumexp(1)
     log_u = log_p[:, list(split.absent)].logsumexp(1)
     log_y = log_p.gather(1, labels[:, None]).squeeze(1)
-    right_s, right_u = (max_over(logits, group)[1] == labels for group in (split.seen, split.absent))
+    right_s = max_over(logits, split.seen)[1] == labels
+    right_u = max_over(logits, split.absent)[1] == labels
     return SoftmaxDecomposition(
         seen=seen,
         p_absent=log_u.exp(),

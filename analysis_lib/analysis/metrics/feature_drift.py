@@ -1,6 +1,6 @@
-"""How features and logits move in fine-tuning, and whether seen and absent classes drift apart.
+"""Drift of features and logits in fine-tuning, and the separation of seen from absent classes.
 
-All of it is *oracle*: it looks at labelled data of the absent classes, to understand and not to deploy.
+Everything here is *oracle*: it uses labelled data of the absent classes, for analysis and not for deployment.
 Letters: N samples, C classes, D feature width; S the seen classes, U the absent ones.
 """
 
@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from ...core.class_split import ClassSplit
 from ...core.errors import UserError
-from .accuracy import check_scores, max_over
+from .accuracy import by_group, check_scores, max_over
 from .head_weights import check_features
 from .ncm import class_means
 
@@ -18,13 +18,13 @@ from .ncm import class_means
 def displacement(
     before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor, split: ClassSplit
 ) -> dict[str, float]:
-    """How far the features of the same samples move, and how much they move in one direction. *Oracle*.
+    """The mean length of feature displacements, and the mean cosine between them. *Oracle*.
 
-    before, after : (N, D) in one order; labels : (N,) int64. With d = after - before: `displacement_s` and
-    `displacement_u`, the mean ||d||; `cosine_class cosine_s cosine_u cosine_su`, the mean cosine of d over all pairs of
-    different samples of one class, both of S, both of U, and one of each. NaN without samples or pairs, and for cosines
-    with a sample that did not move at all. Takes no N^2 memory. Raises UserError for shapes, labels or features that do
-    not fit. Source: paper, feature displacement figure; these numbers, ours.
+    before, after : (N, D) of the same samples in one order; labels : (N,) int64. With d = after - before, returns
+    `displacement_s` and `displacement_u`, the mean ||d||, and `cosine_class cosine_s cosine_u cosine_su`, the mean
+    cosine of d over all pairs of different samples of one class, both of S, both of U, and one of each. NaN without
+    samples or pairs, and for cosines with a sample that did not move. Needs no N^2 memory. Raises UserError for shapes,
+    labels or features that do not fit. Source: paper, feature displacement figure; these numbers, ours.
     """
     if before.shape != after.shape:
         raise UserError(
@@ -34,7 +34,7 @@ def displacement(
     check_features(before, labels, split)
     check_features(after, labels, split)
     step = after.double() - before.double()
-    length, seen = step.norm(dim=1), split.is_seen(labels)
+    length = step.norm(dim=1)
     sums = step.new_zeros(split.num_classes, step.shape[1]).index_add_(0, labels, step / length[:, None])
     sizes = torch.bincount(labels, minlength=split.num_classes).double()
 
@@ -43,26 +43,24 @@ def displacement(
         sums, sizes = sums[sizes > 1], sizes[sizes > 1]
         return (sums.square().sum(1) - sizes).sum() / (sizes * (sizes - 1)).sum()
 
-    mask = split.seen_mask.to(labels.device)
-    (sum_s, n_s), (sum_u, n_u) = (
-        (sums[rows].sum(0, keepdim=True), sizes[rows].sum(0, keepdim=True)) for rows in (mask, ~mask)
-    )
+    seen_classes = split.seen_mask.to(labels.device)
+    sum_s, n_s = sums[seen_classes].sum(0, keepdim=True), sizes[seen_classes].sum(0, keepdim=True)
+    sum_u, n_u = sums[~seen_classes].sum(0, keepdim=True), sizes[~seen_classes].sum(0, keepdim=True)
     values = {
-        "displacement_s": length[seen].mean(),
-        "displacement_u": length[~seen].mean(),
         "cosine_class": within(sums, sizes),
         "cosine_s": within(sum_s, n_s),
         "cosine_u": within(sum_u, n_u),
         "cosine_su": (sum_s * sum_u).sum() / (n_s * n_u).sum(),
     }
-    return {name: value.item() for name, value in values.items()}
+    cosines = {name: value.item() for name, value in values.items()}
+    return by_group({"displacement": length}, split.is_seen(labels)) | cosines
 
 
 def mean_motion(means_before: torch.Tensor, means_after: torch.Tensor, split: ClassSplit) -> dict[str, float]:
     """Mean ||m_c(after) - m_c(before)|| over all classes, S and U, between two checkpoints. *Oracle*.
 
     Both (C, D) from `class_means`, of unit length. Returns `motion_y motion_s motion_u`; classes without samples (NaN
-    rows) are left out, NaN where that leaves none. Raises UserError for shapes that do not fit. Source: the paper's
+    rows) are left out, NaN if none is left. Raises UserError for shapes that do not fit. Source: the paper's
     published code.
     """
     if means_before.ndim != 2 or means_before.shape != means_after.shape or len(means_before) != split.num_classes:
@@ -70,7 +68,8 @@ def mean_motion(means_before: torch.Tensor, means_after: torch.Tensor, split: Cl
         raise UserError(
             f"class means before and after have shapes {shapes}; expected ({split.num_classes}, D) for both"
         )
-    step, seen = (means_after - means_before).norm(dim=1), split.seen_mask.to(means_before.device)
+    step = (means_after - means_before).norm(dim=1)
+    seen = split.seen_mask.to(means_before.device)
     return {
         "motion_y": step.nanmean().item(),
         "motion_s": step[seen].nanmean().item(),
@@ -88,20 +87,18 @@ def dispersion(
     """The 16 mean Euclidean distances of unit features from the centres of the data, at one checkpoint. *Oracle*.
 
     features : (N, D); labels : (N,) int64. Columns: part (`train`, `test`), group (`s`, `u`, of the samples), to,
-    distance. `to` is `class` (own class, as `class_means`, so of unit length), `own_group`, `other_group` or `all`
-    (plain means of unit features). Every centre comes from the training features. Test samples of a class without
-    training samples are left out of `class`; NaN for a group or centre without samples. Raises UserError for shapes,
-    labels or features that do not fit. Source: the paper's published code, which takes the test samples' centres from
-    the test features.
+    distance. `to` is the centre: `class` (the own class's mean, from `class_means`, so of unit length), or `own_group`,
+    `other_group` or `all` (plain means of unit features). All centres come from the training features. Test samples of
+    a class without training samples are left out of `class`; NaN for a group or centre without samples. Raises
+    UserError for shapes, labels or features that do not fit. Source: the paper's published code, which takes the test
+    samples' centres from the test features.
     """
     parts = {"train": (train_features, train_labels), "test": (test_features, test_labels)}
     for features, labels in parts.values():
         check_features(features, labels, split)
     unit, seen = normalize(train_features.double(), dim=1), split.is_seen(train_labels)
-    classes, groups = (
-        class_means(train_features, train_labels, split.num_classes),
-        torch.stack([unit[~seen].mean(0), unit[seen].mean(0)]),
-    )
+    classes = class_means(train_features, train_labels, split.num_classes)
+    groups = torch.stack([unit[~seen].mean(0), unit[seen].mean(0)])
     overall = unit.mean(0)
     rows = []
     for part, (features, labels) in parts.items():
@@ -114,7 +111,8 @@ def dispersion(
         }
         for to, centre in centres.items():
             distance = (unit - centre).norm(dim=1)
-            rows += [(part, group, to, distance[mask].nanmean().item()) for group, mask in (("s", seen), ("u", ~seen))]
+            rows.append((part, "s", to, distance[seen].nanmean().item()))
+            rows.append((part, "u", to, distance[~seen].nanmean().item()))
     return pd.DataFrame(rows, columns=["part", "group", "to", "distance"])
 
 
@@ -144,7 +142,7 @@ def separability(
     test_labels: torch.Tensor,
     split: ClassSplit,
 ) -> float:
-    """How well a linear classifier tells samples of S from samples of U: its test AUC, 0.5 by chance. *Oracle*.
+    """The test AUC of a linear classifier of samples of S against samples of U; 0.5 by chance. *Oracle*.
 
     features : (N, D); labels : (N,) int64. Logistic regression (L2, strength 1) on features standardised by the
     training data, fit on train. Raises UserError for shapes, labels or features that do not fit, and for a part without
@@ -155,15 +153,16 @@ def separability(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    parts = {"train": (train_features, train_labels), "test": (test_features, test_labels)}
     seen = {}
-    for part, features, labels in (("train", train_features, train_labels), ("test", test_features, test_labels)):
+    for part, (features, labels) in parts.items():
         check_features(features, labels, split)
         seen[part] = split.is_seen(labels).cpu().numpy()
         if seen[part].all() or not seen[part].any():
             raise UserError(
                 f"separability needs samples of seen and of absent classes; the {part} part has only one of the two"
             )
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(
-        train_features.double().cpu().numpy(), seen["train"]
-    )
-    return float(roc_auc_score(seen["test"], model.decision_function(test_features.double().cpu().numpy())))
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model.fit(train_features.double().cpu().numpy(), seen["train"])
+    decision = model.decision_function(test_features.double().cpu().numpy())
+    return float(roc_auc_score(seen["test"], decision))

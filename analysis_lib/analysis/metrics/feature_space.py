@@ -1,8 +1,8 @@
-"""The feature space as a whole: how alike two of them are, how many dimensions one uses, and both in one picture.
+"""The feature space as a whole: similarity of two spaces, number of dimensions used, and projections to the plane.
 
-Letters: N samples, D feature width. Pictures of two states share one basis, so that the arrow from a sample's point
-before to its point after is its motion. Distances in them depend on the scale of the features; normalise first to see
-directions only.
+Letters: N samples, D feature width. Projections of two states share one basis, so the arrow from a sample's point
+before to its point after is its displacement. Distances in them depend on the scale of the features; normalise first
+to see directions only.
 """
 
 import warnings
@@ -28,7 +28,7 @@ def linear_cka(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def feature_dimensions(features: torch.Tensor) -> dict[str, float]:
-    """How many dimensions the centred features use.
+    """The number of dimensions that the centred features use, measured in three ways.
 
     features : (N, D). Returns `rank`, the number of singular values above max(N, D) times the rounding of the features'
     own type; `effective_rank`, exp of the entropy of the singular values scaled to sum 1; `participation_ratio`, (sum
@@ -48,7 +48,7 @@ def feature_dimensions(features: torch.Tensor) -> dict[str, float]:
 def main_axes(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The min(N, D) main directions of points (N, D) about their mean, the longest first, float64.
 
-    Returns axes (min(N, D), D), the loading of largest size of each positive, and their singular values. Source:
+    Returns axes (min(N, D), D) and their singular values. The loading of largest size of each axis is positive. Source:
     principal components.
     """
     _, values, axes = torch.linalg.svd(_centred(points), full_matrices=False)
@@ -56,7 +56,7 @@ def main_axes(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def joint_pca(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The two main directions of both states together.
+    """Principal components of both states together, projected to the first two.
 
     before, after : (N, D) of the same samples. Returns the points before and after, (N, 2) float64 each, and the share
     of the variance on each axis, (2,). The largest loading of an axis is positive. Raises UserError for shapes that do
@@ -69,7 +69,7 @@ def joint_pca(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 def joint_umap(before: torch.Tensor, after: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """UMAP of both states together (15 neighbours, or all where there are fewer).
+    """UMAP of both states together (15 neighbours, or all if there are fewer).
 
     before, after : (N, D) of the same samples. Returns the points before and after, (N, 2) float64 each. The same seed
     gives the same points on one machine, not on every machine. Raises UserError for shapes that do not fit. Source:
@@ -77,28 +77,27 @@ def joint_umap(before: torch.Tensor, after: torch.Tensor, seed: int) -> tuple[to
     """
     both = _stacked(before, after).cpu().numpy()
     with warnings.catch_warnings():
-        # on TensorFlow, which is not needed, and on clusters without a common neighbour
+        # it warns that TensorFlow is missing, which is not needed, and of clusters without a common neighbour
         warnings.simplefilter("ignore")
-        from umap import UMAP  # here, as its compiler takes seconds to start
+        from umap import UMAP  # imported here because its compiler takes seconds to start
 
         threads = torch.get_num_threads()
         points = UMAP(random_state=seed, n_jobs=1).fit_transform(both)
-        torch.set_num_threads(threads)  # its compiler takes all cores, through the library that it shares with torch
+        torch.set_num_threads(threads)  # its compiler sets the thread number of the library that it shares with torch
     return _as_pair(points, before)
 
 
 def joint_tsne(before: torch.Tensor, after: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """t-SNE of both states together (perplexity 30, or a third of the points where there are fewer).
+    """t-SNE of both states together (perplexity 30, or a third of the points if there are fewer).
 
-    Shapes, seed and errors as in `joint_umap`. It starts from random points, so that another seed is another picture
-    and what all of them show is in the data. Source: van der Maaten and Hinton 2008.
+    Shapes, seed and errors as in `joint_umap`. It starts from random points, so each seed gives another picture; only
+    what all of them show is in the data. Source: van der Maaten and Hinton 2008.
     """
     from sklearn.manifold import TSNE  # heavy, and only needed here
 
     both = _stacked(before, after).cpu().numpy()
-    points = TSNE(perplexity=min(30, (len(both) - 1) / 3), init="random", random_state=seed, n_jobs=1).fit_transform(
-        both
-    )
+    perplexity = min(30, (len(both) - 1) / 3)
+    points = TSNE(perplexity=perplexity, init="random", random_state=seed, n_jobs=1).fit_transform(both)
     return _as_pair(points, before)
 
 

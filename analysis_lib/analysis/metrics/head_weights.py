@@ -1,5 +1,4 @@
-"""What fine-tuning does to the linear head: norms, where the logit gap comes from, and which way the class weights
-move.
+"""Changes of the linear head in fine-tuning: norms, parts of the logit gap, and directions of weight updates.
 
 The head is z_c = w_c . f + b_c with weight (C, D) and bias (C,). Letters: N samples, C classes, D feature width.
 """
@@ -11,10 +10,11 @@ from torch.nn.functional import normalize
 
 from ...core.class_split import ClassSplit
 from ...core.errors import UserError
+from .accuracy import by_group
 
 
 def check_features(features: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> None:
-    """The contract of (N, D) finite features with (N,) int64 labels in 0..C-1. Raises UserError. Source: ours."""
+    """Check (N, D) finite features and (N,) int64 labels in 0..C-1. Raises UserError. Source: ours."""
     if features.ndim != 2 or labels.shape != features.shape[:1]:
         raise UserError(
             f"features and labels have shapes {tuple(features.shape)} and {tuple(labels.shape)}; expected (N, D) and "
@@ -51,13 +51,8 @@ def head_norms(weight: torch.Tensor, bias: torch.Tensor, split: ClassSplit) -> d
     do not fit. Source: the weight norms, paper's weight-norm figure; the biases, ours.
     """
     _check_head(weight, bias, split)
-    seen = split.seen_mask.to(weight.device)
     values = {"weight_norm": weight.double().norm(dim=1), "bias": bias.double()}
-    return {
-        f"{name}_{group}": value[mask].mean().item()
-        for name, value in values.items()
-        for group, mask in (("s", seen), ("u", ~seen))
-    }
+    return by_group(values, split.seen_mask.to(weight.device))
 
 
 def feature_norms(features: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> dict[str, float]:
@@ -67,21 +62,22 @@ def feature_norms(features: torch.Tensor, labels: torch.Tensor, split: ClassSpli
     Raises UserError as `check_features`. Source: ours.
     """
     check_features(features, labels, split)
-    norm, seen = features.double().norm(dim=1), split.is_seen(labels)
-    return {"feature_norm_s": norm[seen].mean().item(), "feature_norm_u": norm[~seen].mean().item()}
+    return by_group({"feature_norm": features.double().norm(dim=1)}, split.is_seen(labels))
 
 
 def logit_gap(weight: torch.Tensor, bias: torch.Tensor, features: torch.Tensor, split: ClassSplit) -> dict[str, float]:
     """The mean over samples of (mean seen logit - mean absent logit), as a sum of a norm, an angle and a bias part.
 
-    weight : (C, D); bias : (C,); features : (N, D) of the samples to look at. With n_c = ||w_c|| and a_c = mean over
-    samples of ||f|| cos(w_c, f), the mean logit is n_c a_c + b_c. A seen class s and an absent class u differ by n_s
-    a_s - n_u a_u = (n_s - n_u)(a_s + a_u)/2 + (a_s - a_u)(n_s + n_u)/2: the Shapley values of norm and angle. The parts
-    are the means of these two over all pairs (s, u), and the difference of the mean biases. So the three sum to the
-    gap, swapping S and U flips their signs, equal norms give a norm part of 0 and equal a_c an angle part of 0. A
-    vector added to every w_c changes no prediction, but it does change how the gap divides into norm and angle. Returns
-    `gap norm_part angle_part bias_part` in logits, NaN without samples. Raises UserError for shapes that do not fit.
-    Source: ours.
+    weight : (C, D); bias : (C,); features : (N, D) of the samples. Returns `gap norm_part angle_part bias_part` in
+    logits, NaN without samples. Raises UserError for shapes that do not fit. Source: ours.
+
+    With n_c = ||w_c|| and a_c = mean over samples of ||f|| cos(w_c, f), the mean logit is n_c a_c + b_c. Without the
+    bias, a seen class s and an absent class u differ by
+    n_s a_s - n_u a_u = (n_s - n_u)(a_s + a_u)/2 + (a_s - a_u)(n_s + n_u)/2, the Shapley values of norm and angle. The
+    norm and angle parts are the means of these two over all pairs (s, u); the bias part is the difference of the mean
+    biases. The three parts sum to the gap, and swapping S and U flips their signs. Equal norms give a norm part of 0,
+    and equal a_c an angle part of 0. A vector added to every w_c changes no prediction, but it changes how the gap
+    divides into norm and angle.
     """
     _check_head(weight, bias, split)
     if features.ndim != 2 or features.shape[1] != weight.shape[1]:
@@ -91,8 +87,10 @@ def logit_gap(weight: torch.Tensor, bias: torch.Tensor, features: torch.Tensor, 
     weight, bias, feature = weight.double(), bias.double(), features.double().mean(0)
     seen = split.seen_mask.to(weight.device)
     norm, along, logit = weight.norm(dim=1), normalize(weight, dim=1) @ feature, weight @ feature
-    n_s, a_s, z_s, b_s = (value[seen].mean() for value in (norm, along, logit, bias))
-    n_u, a_u, z_u, b_u = (value[~seen].mean() for value in (norm, along, logit, bias))
+    n_s, n_u = norm[seen].mean(), norm[~seen].mean()
+    a_s, a_u = along[seen].mean(), along[~seen].mean()
+    z_s, z_u = logit[seen].mean(), logit[~seen].mean()
+    b_s, b_u = bias[seen].mean(), bias[~seen].mean()
     both, crossed = z_s - z_u, n_s * a_u - n_u * a_s
     parts = {
         "gap": both + b_s - b_u,
@@ -104,7 +102,7 @@ def logit_gap(weight: torch.Tensor, bias: torch.Tensor, features: torch.Tensor, 
 
 
 def update_similarity(weight_before: torch.Tensor, weight_after: torch.Tensor) -> torch.Tensor:
-    """Cosine between the updates w_c(after) - w_c(before) of all pairs of classes.
+    """The cosine between the updates w_c(after) - w_c(before) of all pairs of classes.
 
     Both weights (C, D). Returns (C, C) float64; NaN in the row and column of a class whose weights did not move. Raises
     UserError for different shapes. Source: paper, similarity of the classifier updates.
@@ -128,21 +126,23 @@ def block_means(matrix: torch.Tensor, split: ClassSplit) -> dict[str, float]:
         )
     seen = split.seen_mask.to(matrix.device)
     pair = ~torch.eye(len(seen), dtype=torch.bool, device=matrix.device)
-    rows = {"ss": (seen, seen), "uu": (~seen, ~seen), "su": (seen, ~seen)}
-    return {name: matrix[pair & a[:, None] & b].double().mean().item() for name, (a, b) in rows.items()}
+    blocks = {"ss": (seen, seen), "uu": (~seen, ~seen), "su": (seen, ~seen)}
+    return {name: matrix[pair & a[:, None] & b].double().mean().item() for name, (a, b) in blocks.items()}
 
 
 def relation_change(
     weight_before: torch.Tensor, weight_after: torch.Tensor, classes: Sequence[int]
 ) -> dict[str, float]:
-    """How well the relations w_c - w_c' between the given classes outlive fine-tuning.
+    """The change of the differences w_c - w_c' between the given classes in fine-tuning.
 
     Both weights (C, D); classes : for example `split.absent`. Returns means over all pairs: `relation_change`, the
-    length of the change of w_c - w_c' over its length before (0: kept), and `relation_cosine`, the cosine of w_c - w_c'
-    before and after (1: kept); NaN for fewer than two classes. Raises UserError for different shapes. Source: ours.
+    length of the change of w_c - w_c' over its length before (0: unchanged), and `relation_cosine`, the cosine of w_c -
+    w_c' before and after (1: unchanged); NaN for fewer than two classes. Raises UserError for different shapes. Source:
+    ours.
     """
     _check_pair(weight_before, weight_after)
-    before, after = (weight[list(classes)].double() for weight in (weight_before, weight_after))
+    before = weight_before[list(classes)].double()
+    after = weight_after[list(classes)].double()
     a, b, change = torch.pdist(before), torch.pdist(after), torch.pdist(after - before)
     cosine = (a**2 + b**2 - change**2) / (2 * a * b)  # law of cosines: the three lengths make a triangle
     return {"relation_change": (change / a).mean().item(), "relation_cosine": cosine.mean().item()}

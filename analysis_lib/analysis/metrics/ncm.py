@@ -1,7 +1,7 @@
-"""The nearest-class-mean probe: how good the features are, whatever the head says.
+"""The nearest-class-mean (NCM) classifier: a probe of feature quality that does not use the head.
 
-The class means come from labelled target training data of all classes, the absent ones too: an oracle probe of
-feature quality, not a classifier one could deploy.
+The class means come from labelled target training data of all classes, including the absent ones. So it is an oracle
+probe, not a classifier that could be deployed.
 """
 
 import torch
@@ -22,10 +22,9 @@ def class_means(features: torch.Tensor, labels: torch.Tensor, num_classes: int) 
 
 
 def ncm_margins(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The score of the label minus the largest other, (N,), from (N, C) scores and (N,) int64 labels: positive where it
-    is right.
+    """The score of the label minus the largest other score, (N,); positive if the prediction is right.
 
-    Source: ours.
+    scores : (N, C); labels : (N,) int64. Source: ours.
     """
     own = scores.gather(1, labels[:, None])
     return (own - scores.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True)).squeeze(1)

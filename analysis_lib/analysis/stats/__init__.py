@@ -1,1 +1,1 @@
-"""analysis.stats"""
+"""Statistics over samples and seeds: bootstrap intervals, rank correlation, summaries, and claims as decision rules."""

@@ -1,9 +1,9 @@
-"""The statements about fine-tuning as decision rules: each names one difference and where it should lie.
+"""Claims about fine-tuning as decision rules: each names one difference and the side of a bound where it should lie.
 
-A claim *holds* where the whole 95 % interval of its difference lies on the claimed side of the bound, *does not hold*
-where the whole interval lies on the other side, and is *undecided* otherwise, also where there is no interval or one
-without width (nothing varied, so nothing says how far off it is). Each interval stands alone: of forty claims that
-lie exactly on their bound, one is expected to hold by luck.
+A claim *holds* if the whole 95 % interval of its difference lies on the claimed side of the bound. It *does not hold*
+if the whole interval lies on the other side. Otherwise it is *undecided*, also if there is no interval or one of width
+0, which says nothing about the uncertainty. There is no correction for multiple claims: of forty claims that lie
+exactly on their bound, one is expected to hold by chance.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ KEEPS = -0.02  # "does not drop": by two points at most
 
 @dataclass(frozen=True)
 class State:
-    """A network: its checkpoint, and the shift of its absent logits where one is chosen."""
+    """A network: its checkpoint, and the method that shifts its absent logits, if any."""
 
     checkpoint: str
     method: str = ""
@@ -40,7 +40,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Level:
-    """One metric of one thing: a state, the targets of the explanation, or Spearman's correlation of a predictor."""
+    """One metric of a state, of the targets of the explanation, or of a predictor (Spearman's correlation)."""
 
     of: str
     metric: str
@@ -51,8 +51,12 @@ class Level:
 
 @dataclass(frozen=True)
 class Claim:
-    """statement : in words; quantity : a row of the evidence; side : `above` or `below` the bound; source : who says
-    it.
+    """A decision rule.
+
+    statement : in words.
+    quantity : a row of the evidence.
+    side : `above` or `below` the bound.
+    source : where the claim comes from.
     """
 
     statement: str
@@ -69,7 +73,7 @@ NAMED = (("ALG", "alg", "paper, calibration"), ("PCV", "pcv", "paper, calibratio
 
 
 def change(metric: str) -> Contrast:
-    """What fine-tuning changed, without a shift. Source: ours."""
+    """The difference of one metric, fine-tuned minus pre-trained, without a shift. Source: ours."""
     return Contrast(State(FINE_TUNED), State(PRE_TRAINED), metric)
 
 
@@ -196,15 +200,12 @@ EXPLANATION = (
 
 
 def verdict(low: float, high: float, side: str, bound: float) -> str:
-    """`holds`, `does not hold` or `undecided` for a 95 % interval; NaN ends and no width leave it undecided. Source:
-    ours.
-    """
-    if not low < high:
+    """`holds`, `does not hold` or `undecided` for a 95 % interval. NaN ends or width 0 are undecided. Source: ours."""
+    inside = low <= bound <= high
+    if inside or not low < high:
         return "undecided"
-    above, below = low > bound, high < bound
-    if above or below:
-        return "holds" if above == (side == "above") else "does not hold"
-    return "undecided"
+    lies = "above" if low > bound else "below"
+    return "holds" if lies == side else "does not hold"
 
 
 def judge(evidence: pd.DataFrame, claims: tuple[Claim, ...] = (*CLAIMS, *EXPLANATION)) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""From rows per seed to what is shown: means that carry their n, and changes that carry an interval."""
+"""Summaries of tables with one row per seed: means with their n, changes with intervals, and texts of both."""
 
 from collections.abc import Sequence
 
@@ -34,23 +34,26 @@ def student(table: pd.DataFrame) -> pd.DataFrame:
 
 def percent(table: pd.DataFrame) -> pd.Series:
     """`mean ± std (n)` in percent, as text with fixed digits; without a spread for a single seed."""
-    return table.apply(
-        lambda row: (
-            f"{100 * row['mean']:.1f}" + (f" ± {100 * row['std']:.1f}" if row["n"] > 1 else "") + f" (n={row['n']:.0f})"
-        ),
-        axis=1,
-    )
+
+    def text(row: pd.Series) -> str:
+        spread = f" ± {100 * row['std']:.1f}" if row["n"] > 1 else ""
+        return f"{100 * row['mean']:.1f}{spread} (n={row['n']:.0f})"
+
+    return table.apply(text, axis=1)
 
 
 def verdicts(changes: pd.DataFrame, by: Sequence[str]) -> str:
-    """A table of changes of accuracies in words (columns mean, low, high, and n or n_seeds), one line per row.
+    """Changes of accuracies in words, one line per row of a table with columns mean, low, high, and n or n_seeds.
 
-    A line is named by the columns `by` and says `falls` or `rises` where the interval leaves zero out, else
-    `undecided`.
+    A line is named by the columns `by`. It says `falls` or `rises` if the interval excludes zero, else `undecided`.
     """
 
     def verdict(row: pd.Series) -> str:
-        word = "falls" if row["high"] < 0 else "rises" if row["low"] > 0 else "undecided"
+        word = "undecided"
+        if row["high"] < 0:
+            word = "falls"
+        elif row["low"] > 0:
+            word = "rises"
         name = ", ".join(row[column] for column in by)
         seeds = row["n_seeds"] if "n_seeds" in row else row["n"]
         return (
@@ -62,6 +65,6 @@ def verdicts(changes: pd.DataFrame, by: Sequence[str]) -> str:
 
 
 def grid(table: pd.DataFrame, index: Sequence[str], columns: str) -> pd.DataFrame:
-    """A means table as a readable grid of `percent` texts, in the table's own order."""
+    """A means table as a grid of `percent` texts, in the table's own order."""
     texts = table.assign(text=percent(table)).set_index([*index, columns])["text"]
     return texts.unstack(sort=False).rename_axis(columns=None)

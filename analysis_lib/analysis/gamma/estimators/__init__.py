@@ -1,7 +1,7 @@
-"""Every way to choose gamma, by name: what it computes, what it needs to see, and how figures show it.
+"""Estimators of gamma by name: what each computes, what data it needs, and how figures show it.
 
-Most see the fine-tuning data alone: labels of seen classes, no absent-class image. An estimator that needs more says so
-in `needs`. Transductive ones look at unlabelled images of the target domain; an oracle looks at their labels too.
+Most use the fine-tuning data alone: labels of seen classes, no image of an absent class. An estimator that needs more
+lists it in `needs`. Transductive estimators use unlabelled images of the target domain; the oracle uses their labels.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +20,14 @@ PRETRAINED, FOLDS, UNLABELLED, LABELS = "pretrained", "folds", "unlabelled", "la
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an estimator may look at. The first three are the fine-tuning data in eval mode without augmentation.
+    """The data that an estimator may use; None where there is none.
 
-    logits : (N, C) of the fine-tuned model; labels : (N,) int64, all of seen classes; pretrained_logits : (N, C) of
-    the model before fine-tuning on the same rows; folds : of pseudo cross-validation; target_logits : (N', C) of the
-    fine-tuned model on target images of all classes; target_labels : (N',) int64, for an oracle. None: not at hand.
+    logits (N, C) : of the fine-tuned model on the fine-tuning data, in eval mode without augmentation.
+    labels (N,) : int64, all of seen classes.
+    pretrained_logits (N, C) : of the model before fine-tuning, on the same rows.
+    folds : of pseudo cross-validation.
+    target_logits (N', C) : of the fine-tuned model on target images of all classes.
+    target_labels (N',) : int64, for the oracle only.
     """
 
     logits: torch.Tensor
@@ -37,7 +40,7 @@ class Evidence:
 
     @property
     def holds(self) -> frozenset[str]:
-        """Which of the needs of estimators are met."""
+        """The needs of estimators that this evidence meets."""
         parts = {
             PRETRAINED: self.pretrained_logits,
             FOLDS: self.folds,
@@ -49,8 +52,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Estimator:
-    """gamma : what it computes from the evidence; title and marker : in figures; needs : beyond the fine-tuning
-    data.
+    """An estimator of gamma, and how figures show it.
+
+    gamma : the function from the evidence to gamma.
+    title, marker : for figures.
+    needs : the data it uses beyond the fine-tuning data.
     """
 
     gamma: Callable[[Evidence], float]
@@ -60,17 +66,17 @@ class Estimator:
 
     @property
     def extra_training(self) -> bool:
-        """Whether it trains further networks: the folds."""
+        """Whether it trains more networks, as for the folds."""
         return FOLDS in self.needs
 
     @property
     def transductive(self) -> bool:
-        """Whether it looks at unlabelled target images, and not at their labels."""
+        """Whether it uses unlabelled target images, but not their labels."""
         return UNLABELLED in self.needs and not self.oracle
 
     @property
     def oracle(self) -> bool:
-        """Whether it looks at labels of absent classes."""
+        """Whether it uses labels of absent classes."""
         return LABELS in self.needs
 
 
@@ -107,7 +113,7 @@ def _pcv_balanced(e: Evidence) -> float:
 
 
 def _pcv_stand_in(e: Evidence) -> float:
-    return (_pcv_balanced(e) + _stand_in_sure(e)) / 2  # the two err to opposite sides on development runs
+    return (_pcv_balanced(e) + _stand_in_sure(e)) / 2  # on development runs their errors have opposite signs
 
 
 def _matched_share(e: Evidence) -> float:
@@ -142,21 +148,23 @@ ESTIMATORS: dict[str, Estimator] = {
     ),
     ORACLE: Estimator(_best, "$\\gamma^*$ (oracle)", "*", frozenset({UNLABELLED, LABELS})),
 }
-AUTO = ("stand_in", "max_gap")  # with and without the pre-trained model: chosen on development runs, see notebook 09
+AUTO = ("stand_in", "max_gap")  # with and without the pre-trained model; chosen on development runs, see notebook 09
 
 
 def offered(needs_at_most: frozenset[str]) -> list[str]:
-    """The estimators that need nothing beyond the given needs; `none` is no choice."""
+    """The estimators whose needs are among the given ones, without `none`."""
     return [name for name, estimator in ESTIMATORS.items() if estimator.needs <= needs_at_most and name != NONE]
 
 
 def resolve(method: str, has_pretrained: bool) -> str:
-    """The estimator that a user's `method` stands for: `auto` takes the best that the fine-tuning data allow.
+    """The name of the estimator that a user's `method` means. `auto` is the best one that the given data allow.
 
     Raises UserError for a name that is not offered, and for one that compares with the pre-trained model without it.
     Source: ours.
     """
-    method = AUTO[0 if has_pretrained else 1] if method == "auto" else method
+    with_pretrained, without_pretrained = AUTO
+    if method == "auto":
+        method = with_pretrained if has_pretrained else without_pretrained
     names = offered(frozenset({PRETRAINED}))
     if method not in names:
         raise unknown("method", method, ["auto", *names])
@@ -168,12 +176,12 @@ def resolve(method: str, has_pretrained: bool) -> str:
 def estimate_gamma(method: str, evidence: Evidence) -> float:
     """gamma by a named estimator of `ESTIMATORS`, or by `auto`.
 
-    `alg` and `max_gap` take the gap as it is; `alg_change` and `max_gap_change` subtract the pre-trained model's gap on
-    the same samples; `stand_in` is `stand_in_gamma`, and `stand_in_sure` takes every stand-in for right among the
-    absent classes; `pcv` is `pseudo_cross_validation`, `pcv_balanced` weighs both groups alike, `pcv_stand_in` is the
-    mean of `pcv_balanced` and `stand_in_sure`; the transductive ones match the share of absent predictions. Raises
-    UserError as `resolve`, for evidence that lacks what the estimator needs, for data that it refuses, and for a gamma
-    that is not finite. Source: `alg` and `pcv` paper section 6; the others ours.
+    `alg` and `max_gap` are the average and the largest logit gap. `alg_change` and `max_gap_change` subtract the
+    pre-trained model's gap on the same samples. `stand_in` is `stand_in_gamma`; `stand_in_sure` counts every stand-in
+    as right among the absent classes. `pcv` is `pseudo_cross_validation`; `pcv_balanced` gives both groups equal
+    weight; `pcv_stand_in` is the mean of `pcv_balanced` and `stand_in_sure`. The transductive ones match the share of
+    absent predictions. Raises UserError as `resolve`, for evidence that lacks what the estimator needs, for data that
+    it refuses, and for a gamma that is not finite. Source: `alg` and `pcv` paper section 6; the others ours.
     """
     if method not in ESTIMATORS:
         method = resolve(method, PRETRAINED in evidence.holds)

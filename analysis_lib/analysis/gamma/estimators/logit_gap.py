@@ -1,4 +1,4 @@
-"""gamma from mean or largest logit gaps on the fine-tuning data."""
+"""gamma from the mean or the largest logit gap on the fine-tuning data."""
 
 import math
 
@@ -10,7 +10,7 @@ from ...metrics.accuracy import check_scores, max_over
 
 
 def check_fine_tuning_data(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> None:
-    """The contract of estimators of gamma: rows of seen classes only, of at least two. Raises UserError."""
+    """Check the input of estimators: rows of at least two seen classes and of no absent one. Raises UserError."""
     check_scores(logits, labels, split)
     if not len(labels):
         raise UserError("estimating gamma needs fine-tuning data; there are no rows")
@@ -24,7 +24,7 @@ def check_fine_tuning_data(logits: torch.Tensor, labels: torch.Tensor, split: Cl
 
 
 def finite(method: str, gamma: float) -> float:
-    """gamma itself. Raises UserError when it is NaN or infinite."""
+    """Return gamma. Raises UserError if it is NaN or infinite."""
     if not math.isfinite(gamma):
         raise UserError(
             f"{method} finds no finite gamma ({gamma}): some logits are infinite; drop classes that are never predicted"
@@ -49,8 +49,8 @@ def average_logit_gap(train_logits: torch.Tensor, train_labels: torch.Tensor, sp
 def largest_logit_gap(train_logits: torch.Tensor, train_labels: torch.Tensor, split: ClassSplit) -> float:
     """The mean over samples of the largest wrong seen logit minus the largest absent logit.
 
-    Shapes, units and errors as in `average_logit_gap`. Prediction takes maxima, so this is the average logit gap with
-    the statistic that decides. Source: ours.
+    Shapes, units and errors as in `average_logit_gap`. Maxima replace its means because the prediction depends on the
+    maxima. Source: ours.
     """
     check_fine_tuning_data(train_logits, train_labels, split)
     wrong = train_logits.double().scatter(1, train_labels[:, None], -torch.inf)

@@ -9,12 +9,13 @@ from ..curve import state_midpoints
 
 
 def matched_share_gamma(target_logits: torch.Tensor, split: ClassSplit, share: float | None = None) -> float:
-    """The gamma at which the wanted share of unlabelled target samples is predicted absent.
+    """The gamma at which a given share of unlabelled target samples is predicted absent.
 
     target_logits : (N, C) of the fine-tuned model on images of all classes; share : of absent samples among them, in
-    [0, 1]; when None that of the classes, which is right where classes are equally frequent. Of the states that one
-    gamma can reach, the nearest in share, the lower of two. Raises UserError for logits without rows, of other classes
-    or with NaN, for a sample whose groups cannot be compared, and for a share outside [0, 1]. Source: ours.
+    [0, 1]. None takes the share of absent classes, which is right if all classes are equally frequent. Of the states
+    that gamma can reach, the one nearest in share is chosen, the lower of two equals. Raises UserError for logits
+    without rows, of other classes or with NaN, for a sample whose groups cannot be compared, and for a share outside
+    [0, 1]. Source: ours.
     """
     if target_logits.ndim != 2 or target_logits.shape[1] != split.num_classes or not len(target_logits):
         raise UserError(
@@ -29,7 +30,7 @@ def matched_share_gamma(target_logits: torch.Tensor, split: ClassSplit, share: f
         raise UserError(
             "the target logits hold NaN, or infinities that leave a sample no finite gap; drop these samples"
         )
-    # an infinite gap keeps its side whatever gamma
+    # a sample with an infinite gap stays in its group for every gamma
     breakpoints, counts = gaps[gaps.isfinite()].unique(return_counts=True)
     absent = (gaps == -torch.inf).sum() + torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     return state_midpoints(breakpoints)[(absent - share * len(gaps)).abs().argmin()].item()
