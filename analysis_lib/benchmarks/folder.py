@@ -1,4 +1,4 @@
-"""A manifest over image files in a folder."""
+"""`folder`: the images of a manifest that lists image files."""
 
 import hashlib
 import io
@@ -15,7 +15,10 @@ from .manifest import Manifest
 
 
 def decode_folder(manifest: Manifest) -> torch.Tensor:
-    """Decode image files under the folder named by the head's `source`: shorter side resized, centre cropped."""
+    """Decode the image files in the folder that the head's `source` names, (N, 3, S, S) uint8.
+
+    The shorter side is resized and the centre cropped. Raises UserError that counts and names unusable files.
+    """
     folder = paths.image_folder(manifest.head.source)
     size = manifest.head.image_size
     images = torch.empty(len(manifest.body), 3, size, size, dtype=torch.uint8)
