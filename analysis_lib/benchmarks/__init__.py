@@ -1,4 +1,7 @@
-"""The benchmarks that this package knows, by name. A new one is a file with its `BENCHMARK`, and a line here."""
+"""Benchmarks by name, with their recipes and grids. A new one is a file with its `BENCHMARK`, and a line here.
+
+Imports core only.
+"""
 
 import torch
 
@@ -10,7 +13,7 @@ BENCHMARKS: dict[str, Benchmark] = {"digits": digits.BENCHMARK, "emoji": emoji.B
 
 
 def describe(name: str) -> Benchmark:
-    """The benchmark of that name; a manifest that is not made here takes the gentle recipes and its own images."""
+    """The benchmark of that name. A user's own manifest gets the gentle recipes and decodes its own image files."""
     return BENCHMARKS.get(name, folder.BENCHMARK)
 
 
@@ -31,12 +34,12 @@ def recipe(benchmark: str, profile: str) -> dict:
 
 
 def grid(benchmark: str, profile: str) -> Grid:
-    """The grid of a benchmark's profile; where it has none, the recipe alone. Raises UserError as `recipe`."""
+    """The grid of a benchmark's profile; if it has none, the recipe alone. Raises UserError as `recipe`."""
     fields = recipe(benchmark, profile)
     return describe(benchmark).grids.get(profile) or Grid((fields["lr"],), (fields["epochs"],))
 
 
 def source_images(benchmark: str) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Images and labels of the source domain, where the starting network is trained here; else None."""
+    """Images and labels of the source domain if the starting network is trained here, else None."""
     build = describe(benchmark).source_images
     return build() if build else None

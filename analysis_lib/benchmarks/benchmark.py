@@ -1,4 +1,4 @@
-"""What a benchmark is: how its images come to be, its recipes and its grid."""
+"""The description of a benchmark: how its images are built, its recipes and its grids."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ from .manifest import Manifest
 
 @dataclass(frozen=True)
 class Grid:
-    """Learning rates and epochs, each with each, over which estimators of gamma are compared on the seeds of a study.
+    """All pairs of learning rates and epochs at which estimators of gamma are compared.
 
-    `development` are seeds on which the estimators were chosen, and which are never reported beside the others.
+    development : the seeds on which the estimators were chosen; they are never reported together with others.
     """
 
     lr: tuple[float, ...]
@@ -27,10 +27,11 @@ GENTLE = {"smoke": {"epochs": 1, "lr": 5e-3}, "default": {"epochs": 5, "lr": 5e-
 class Benchmark:
     """Everything about a benchmark that is not in its manifest.
 
-    build_images : from a manifest to its images (N, 3, H, W) uint8; make_manifest : writes the manifest anew, where it
-    can be made here; source_images : images and labels of the source domain, where the starting network is trained
-    here; recipes : the RunSpec fields of each profile; grids : of the profiles that compare estimators over more than
-    the recipe.
+    build_images : from a manifest to its images (N, 3, H, W) uint8.
+    make_manifest : writes the manifest again, if it can be made here.
+    source_images : images and labels of the source domain, if the starting network is trained here.
+    recipes : the RunSpec fields of each profile.
+    grids : of the profiles that compare estimators at more settings than the recipe.
     """
 
     build_images: Callable[[Manifest], torch.Tensor]

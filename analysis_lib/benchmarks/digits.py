@@ -1,7 +1,7 @@
-"""`digits`: from printed to handwritten digits, in seconds.
+"""`digits`: from printed to handwritten digits, a benchmark that runs in seconds.
 
-Target domain: scikit-learn's 8x8 handwritten digits. Source domain: digits rendered from the fonts that matplotlib
-ships, for training the small starting network here.
+Target domain: scikit-learn's 8x8 handwritten digits. Source domain: digits rendered from matplotlib's fonts, on which
+the small starting network is trained.
 """
 
 import hashlib
@@ -45,9 +45,8 @@ def build_images(manifest: Manifest) -> torch.Tensor:
 
     raw = load_digits().images.astype(np.uint8)
     rows = raw[manifest.body["path"].astype(int)]
-    wrong = [
-        path for path, row, sha in zip(manifest.body["path"], rows, manifest.body["sha256"]) if _sha256(row) != sha
-    ]
+    hashes = [_sha256(row) for row in rows]
+    wrong = manifest.body["path"][manifest.body["sha256"] != hashes].tolist()
     if wrong:
         raise UserError(
             f"{len(wrong)} digits of scikit-learn differ from the manifest, first {', '.join(wrong[:3])}; install the "
@@ -70,13 +69,13 @@ def source_images() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _enlarge(images: np.ndarray) -> torch.Tensor:
-    """(N, 8, 8) uint8 to three equal channels of twice the size, (N, 3, 16, 16)."""
+    """From (N, 8, 8) uint8 to three equal channels of twice the size, (N, 3, 16, 16)."""
     large = images.repeat(SIZE // 8, axis=1).repeat(SIZE // 8, axis=2)
     return torch.from_numpy(large)[:, None].expand(-1, 3, -1, -1).contiguous()
 
 
 def _render(text: str, font: str, random: np.random.Generator) -> np.ndarray:
-    """One digit as the target's digits were made: slanted, cut to its box, reduced to counts of 4x4 blocks; (8, 8)."""
+    """One digit, (8, 8), made like the target's: slanted, cropped to its box, reduced to means of 4x4 blocks."""
     canvas = Image.new("L", (160, 160))
     ImageDraw.Draw(canvas).text((80, 80), text, fill=255, anchor="mm", font=ImageFont.truetype(font, 96))
     slant = round(math.tan(math.radians(random.uniform(-15, 15))), 6)  # the last bits of tan differ between processors
@@ -89,9 +88,7 @@ def _render(text: str, font: str, random: np.random.Generator) -> np.ndarray:
 
 
 def make_manifest() -> None:
-    """Write data_manifests/digits.*: a third of each class is test, drawn by a named seed; each digit is its own
-    group.
-    """
+    """Write data_manifests/digits.*. A third of each class is test, drawn by a named seed; each digit is a group."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

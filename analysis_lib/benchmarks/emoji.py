@@ -1,7 +1,7 @@
 """`emoji`: open emoji sets as a target domain for ImageNet-1k classes.
 
-`emoji_classes.csv` maps icon names to ImageNet classes; every pair was checked by eye on contact sheets, and what an
-ImageNet expert would not accept is listed there with the reason. Sets that share drawings form one family.
+`emoji_classes.csv` maps icon names to ImageNet classes. Every pair was checked by eye on contact sheets; rejected pairs
+are listed there with the reason. Sets that share drawings form one family.
 """
 
 import hashlib
@@ -40,14 +40,14 @@ FAMILIES = {
 }
 MIN_IMAGES = 6  # a class with fewer is dropped
 TEST_SHARE = 1 / 3
-SAME_IN_SET = 0.995  # correlation above which two icons of one set are one drawing: only the first is kept
+SAME_IN_SET = 0.995  # correlation above which two icons of one set count as one drawing; only the first is kept
 SAME_DRAWING = 0.92  # correlation above which drawings of two families count as one group
 
 
 def build_images(manifest: Manifest) -> torch.Tensor:
     """Render every row on white, (N, 3, 128, 128) uint8.
 
-    Raises UserError when a package cannot be had or an icon is not the one in the manifest.
+    Raises UserError if a package cannot be downloaded or an icon differs from the manifest.
     """
     sets = load_sets(manifest.head.licences)
     images = torch.empty(len(manifest.body), 3, SIZE, SIZE, dtype=torch.uint8)
@@ -69,12 +69,11 @@ def build_images(manifest: Manifest) -> torch.Tensor:
 
 def load_sets(licences: list[Licence]) -> dict[str, dict]:
     """The icon sets by name, in the order of their licences, from their pinned packages."""
-    return {
-        licence.package.removeprefix("@iconify-json/"): npm_json(
-            licence.package, licence.version, licence.integrity, "icons.json"
-        )
-        for licence in licences
-    }
+    sets = {}
+    for licence in licences:
+        name = licence.package.removeprefix("@iconify-json/")
+        sets[name] = npm_json(licence.package, licence.version, licence.integrity, "icons.json")
+    return sets
 
 
 def icon_svg(data: dict, icon: str) -> str | None:
@@ -100,26 +99,29 @@ def render(svg: str, size: int) -> torch.Tensor:
 
 
 def similarity(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Correlation of small grey versions, the larger of plain and mirrored: (N, 3, H, W), (M, 3, H, W) uint8 -> (N,
-    M).
+    """Correlation (N, M) of small grey versions of two sets of images, the larger of plain and mirrored.
+
+    images : (N, 3, H, W) uint8; others : (M, 3, H, W) uint8.
     """
     mine, theirs, mirrored = _fingerprints(images), _fingerprints(others), _fingerprints(others.flip(3))
     return torch.maximum(mine @ theirs.T, mine @ mirrored.T)
 
 
 def _fingerprints(images: torch.Tensor) -> torch.Tensor:
+    """Small grey versions (N, 1024), centred and of unit length."""
     grey = images.float().mean(1, keepdim=True)
     small = functional.interpolate(grey, size=(32, 32), mode="area").flatten(1)
     return functional.normalize(small - small.mean(1, keepdim=True), dim=1)
 
 
 def make_manifest() -> None:
-    """Write data_manifests/emoji.* anew from the class map and from the packages pinned in the present head."""
+    """Write data_manifests/emoji.* again, from the class map and the packages pinned in the present head."""
     head = Head.model_validate_json(paths.manifest_head("emoji").read_text())
     body, images = _accepted_icons(head.licences)
     alike = similarity(images, images).numpy()
     keep = ~_repeats(body, alike)
-    keep &= body[keep].groupby("class_id")["path"].transform("size").reindex(body.index, fill_value=0) >= MIN_IMAGES
+    class_sizes = body[keep].groupby("class_id")["path"].transform("size")
+    keep &= class_sizes.reindex(body.index, fill_value=0) >= MIN_IMAGES
     body, alike = body[keep].reset_index(drop=True), alike[np.ix_(keep, keep)]
     body["group"] = _groups(body, alike)
     body["split"] = np.where(_test_rows(body), "test", "train")
@@ -140,28 +142,28 @@ def _accepted_icons(licences: list[Licence]) -> tuple[pd.DataFrame, torch.Tensor
             svg = icon_svg(data, line.icon)
             if svg and not line.rejected_because and icon_set not in line.excluded_sets.split():
                 rows.append(
-                    (
-                        f"{icon_set}/{line.icon}",
-                        icon_set,
-                        FAMILIES[icon_set],
-                        line.imagenet_index,
-                        line.name,
-                        _sha256(svg),
-                    )
+                    {
+                        "path": f"{icon_set}/{line.icon}",
+                        "set": icon_set,
+                        "family": FAMILIES[icon_set],
+                        "class_id": line.imagenet_index,
+                        "name": line.name,
+                        "sha256": _sha256(svg),
+                    }
                 )
                 images.append(render(svg, SIZE))
     return pd.DataFrame(rows, columns=["path", "set", "family", "class_id", "name", "sha256"]), torch.stack(images)
 
 
 def _repeats(body: pd.DataFrame, alike: np.ndarray) -> np.ndarray:
-    """(N,) bool: the same set drew this class with the same picture under an earlier name."""
+    """(N,) bool: whether an earlier row is the same picture of this class in the same set."""
     key = body["set"] + body["class_id"].astype(str)
     same = (alike > SAME_IN_SET) & (key.to_numpy()[:, None] == key.to_numpy())
     return np.tril(same, -1).any(1)
 
 
 def _groups(body: pd.DataFrame, alike: np.ndarray) -> np.ndarray:
-    """(N,) group names: icons of one class and family, and whatever looks nearly the same, hang together."""
+    """(N,) group names. Icons of one class and family, and icons that look nearly the same, form a group."""
     from scipy.sparse.csgraph import connected_components  # heavy, and only needed here
 
     key = (body["class_id"].astype(str) + body["family"]).to_numpy()
@@ -171,28 +173,23 @@ def _groups(body: pd.DataFrame, alike: np.ndarray) -> np.ndarray:
 
 
 def _test_rows(body: pd.DataFrame) -> np.ndarray:
-    """(N,) bool: per class the set of groups whose size is nearest to TEST_SHARE, drawn by hash among equals.
+    """(N,) bool: for each class the set of groups whose size is nearest to TEST_SHARE, drawn by hash among equals.
 
-    Groups that reach over several classes stay in training.
+    Groups that contain several classes stay in training.
     """
     test = np.zeros(len(body), dtype=bool)
     free = body[body.groupby("group")["class_id"].transform("nunique") == 1]
     total = body.groupby("class_id").size()
     for class_id, rows in free.groupby("class_id"):
         sizes = rows.groupby("group").size()
-        options = [
-            chosen
-            for k in range(1, len(sizes) + 1)
-            for chosen in combinations(sizes.index, k)
-            if sizes[list(chosen)].sum() < total[class_id]
-        ]
-        best = min(
-            options,
-            key=lambda chosen: (
-                abs(sizes[list(chosen)].sum() - TEST_SHARE * total[class_id]),
-                seed_for("emoji", "split", class_id, *chosen),
-            ),
-        )
+        options = {}  # (distance to the wanted size, hash) of each set of groups
+        for k in range(1, len(sizes) + 1):
+            for chosen in combinations(sizes.index, k):
+                size = sizes[list(chosen)].sum()
+                if size < total[class_id]:
+                    distance = abs(size - TEST_SHARE * total[class_id])
+                    options[chosen] = distance, seed_for("emoji", "split", class_id, *chosen)
+        best = min(options, key=options.get)
         test[rows.index[rows["group"].isin(best)]] = True
     return test
 
@@ -204,7 +201,7 @@ def _sha256(text: str) -> str:
 BENCHMARK = Benchmark(
     build_images,
     make_manifest,
-    recipes={  # how it was chosen: bench/choose_recipe.py, on a class split that is never reported
+    recipes={  # chosen by bench/choose_recipe.py, on a class split that is never reported
         "smoke": {"epochs": 1, "lr": 2e-2},
         "default": {"epochs": 5, "lr": 2e-2},
         "full": {"epochs": 5, "lr": 2e-2},

@@ -1,4 +1,4 @@
-"""A manifest over image files in a folder."""
+"""`folder`: the images of a manifest that lists image files."""
 
 import hashlib
 import io
@@ -14,7 +14,10 @@ from .manifest import Manifest
 
 
 def decode_folder(manifest: Manifest) -> torch.Tensor:
-    """Decode image files under the folder named by the head's `source`: shorter side resized, centre cropped."""
+    """Decode the image files in the folder that the head's `source` names, (N, 3, S, S) uint8.
+
+    The shorter side is resized and the centre cropped. Raises UserError that counts and names unusable files.
+    """
     from torchvision.transforms.functional import center_crop, pil_to_tensor, resize  # heavy, and only needed here
 
     folder = paths.image_folder(manifest.head.source)

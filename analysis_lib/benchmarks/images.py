@@ -1,4 +1,4 @@
-"""From a manifest to one uint8 tensor of images, made once and then mapped from disk."""
+"""The images of a manifest as one uint8 tensor, built once and then read from disk."""
 
 import torch
 
@@ -9,7 +9,7 @@ from .manifest import Manifest
 
 
 def load_images(manifest: Manifest) -> torch.Tensor:
-    """Images of a benchmark in manifest order, (N, 3, H, W) uint8, from its cache or built now.
+    """Images of a benchmark in manifest order, (N, 3, H, W) uint8, from the cache or built now.
 
     Raises UserError that counts and names the images that are missing, changed or unreadable.
     """

@@ -1,8 +1,8 @@
-"""A manifest fixes a benchmark: its classes in order, its files, its split.
+"""Manifests: the fixed classes, files and train-test split of a benchmark, read and verified.
 
 Head (`<name>.json`): what the benchmark is, its licences, model, image size, and the sha256 of the body.
 Body (`<name>.csv`): one row per image with columns path, label, split, group, sha256. Images of one group show
-the same drawing (or person, or scene) and never lie on both sides of the split.
+the same drawing (or person, or scene) and are never divided between train and test.
 """
 
 import hashlib
@@ -40,16 +40,14 @@ class Licence(_Strict):
 
 
 class Augmentation(_Strict):
-    """Random crops of `scale` of the area, resized back, and horizontal flips where a mirrored class is the same
-    class.
-    """
+    """Random crops of `scale` of the area, resized back, and horizontal flips if they do not change the class."""
 
     scale: tuple[float, float]
     flip: bool
 
 
 class Head(_Strict):
-    """What a manifest says beside its rows."""
+    """Everything in a manifest except its rows."""
 
     name: str
     title: str
@@ -70,7 +68,7 @@ class Head(_Strict):
 
 @dataclass(frozen=True)
 class Manifest:
-    """A verified head and body; `digest` names both."""
+    """A verified head and body; `digest` is a hash of both."""
 
     head: Head
     body: pd.DataFrame
@@ -118,7 +116,7 @@ def load_manifest(benchmark: str) -> Manifest:
 
 
 def read_manifest(head_path: Path) -> Manifest:
-    """The manifest of a head file and of the CSV of the same name beside it. Raises UserError as `load_manifest`."""
+    """The manifest of a head file and the CSV of the same name beside it. Raises UserError as `load_manifest`."""
     benchmark, body_path = head_path.stem, head_path.with_suffix(".csv")
     try:
         head = Head.model_validate_json(_read(head_path))
@@ -158,7 +156,7 @@ def _read(path: Path) -> bytes:
 
 
 def check_body(body: pd.DataFrame, num_classes: int, where: str) -> None:
-    """The rules a body keeps. Raises UserError with the first three offending rows."""
+    """Check the rules for a body. Raises UserError with the first three offending rows."""
     if list(body.columns) != COLUMNS:
         raise UserError(f"{where}: columns are {', '.join(body.columns)}; expected {', '.join(COLUMNS)}")
     for side in ("train", "test"):
@@ -181,7 +179,7 @@ def check_body(body: pd.DataFrame, num_classes: int, where: str) -> None:
 
 
 def save_manifest(head: dict, body: pd.DataFrame) -> None:
-    """Write head and body; the head gets the body's sha256. The body is checked first."""
+    """Check the body, then write head and body; the head gets the body's sha256."""
     check_body(body, len(head["class_names"]), head["name"])
     raw = body.to_csv(index=False, lineterminator="\n")
     checked = Head.model_validate(head | {"sha256": hashlib.sha256(raw.encode()).hexdigest()})

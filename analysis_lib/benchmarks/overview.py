@@ -1,4 +1,4 @@
-"""What a benchmark holds, before any model sees it: counts and a few pictures."""
+"""The contents of a benchmark: counts of classes and images, and a few pictures."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from .manifest import Manifest
 
 
 def overview(manifest: Manifest, seeds: Sequence[int]) -> pd.DataFrame:
-    """Classes and images per seed: columns seed, group, classes, train, test.
+    """Numbers of classes and images per seed: columns seed, group, classes, train, test.
 
-    Training images of absent classes never reach fine-tuning; only the NCM probe uses them.
+    Training images of absent classes are never used in fine-tuning, only by the NCM probe.
     """
     rows = []
     for seed in seeds:
@@ -27,15 +27,14 @@ def overview(manifest: Manifest, seeds: Sequence[int]) -> pd.DataFrame:
 def gallery(manifest: Manifest, seed: int, most: int = 32) -> tuple[list[int], list[str]]:
     """Rows of one training image for up to `most` classes, and titles that say whether each class is seen."""
     split = manifest.class_split(seed)
-    order = (
-        torch.randperm(split.num_classes, generator=generator_for("gallery", manifest.name, seed))[:most].sort().values
-    )
+    drawn = torch.randperm(split.num_classes, generator=generator_for("gallery", manifest.name, seed))
+    order = drawn[:most].sort().values
     labels, train = manifest.labels, manifest.rows("train")
     rows, titles = [], []
     for label in order.tolist():
         own = train[labels[train] == label]
-        rows.append(
-            own[torch.randint(len(own), (), generator=generator_for("gallery", manifest.name, seed, label))].item()
-        )
-        titles.append(f"{manifest.class_names[label][:14]} ({'seen' if label in split.seen else 'absent'})")
+        place = torch.randint(len(own), (), generator=generator_for("gallery", manifest.name, seed, label))
+        rows.append(own[place].item())
+        group = "seen" if label in split.seen else "absent"
+        titles.append(f"{manifest.class_names[label][:14]} ({group})")
     return rows, titles

@@ -1,6 +1,6 @@
-"""Anyone's labelled images: a folder with a sub-folder for each class, a list file or a manifest; decoded in batches.
+"""Users' own labelled images: from a folder with a sub-folder for each class, a list file or a manifest.
 
-A class is a name or an id. Names become ids by a list of names in head order.
+Images are decoded in batches. A class is a name or an id; names become ids by a list of names in head order.
 """
 
 import hashlib
@@ -22,8 +22,13 @@ from .manifest import read_manifest
 
 @dataclass(frozen=True)
 class Source:
-    """files : N image files; classes : the class of each as it was written, a name or an id; names : the sorted names
-    of all class sub-folders or the manifest's classes, empty for a list; where : what was opened, for messages."""
+    """Labelled image files, not yet decoded.
+
+    files : N image files.
+    classes : the class of each file as written, a name or an id.
+    names : the sorted names of all class sub-folders, or the manifest's classes; empty for a list file.
+    where : what was opened, for messages.
+    """
 
     files: list[Path]
     classes: list[str]
@@ -42,11 +47,11 @@ def is_manifest(path: Path) -> bool:
 
 
 def open_source(path: Path, part: str) -> Source:
-    """The images of a folder, a list file, or the `train` or `test` part of a manifest, in a fixed order; nothing is
-    decoded yet.
+    """The image files of a folder, a list file, or the `train` or `test` part of a manifest, in a fixed order.
 
-    Raises UserError when there is none, for list lines that are no `relative/path label`, leave the list's folder or
-    name a missing file, and for a manifest that `read_manifest` refuses or whose images are not files as it lists them.
+    Decodes nothing. Raises UserError if there is no image; for lines of a list that are no `relative/path label`, leave
+    the list's folder or name a missing file; and for a manifest that `read_manifest` refuses or whose images are not
+    the files that it lists.
     """
     if path.is_dir():
         return _open_folder(path)
@@ -63,10 +68,13 @@ def _open_folder(path: Path) -> Source:
     pairs, ignored = [], []
     for folder in folders:
         for file in sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")):
-            (pairs if file.suffix.lower() in Image.registered_extensions() else ignored).append((file, folder.name))
+            if file.suffix.lower() in Image.registered_extensions():
+                pairs.append((file, folder.name))
+            else:
+                ignored.append(file)
     if ignored:
         log(
-            f"{paths.display(path)}: {len(ignored)} files are no images by their names, first {ignored[0][0].name}; "
+            f"{paths.display(path)}: {len(ignored)} files are no images by their names, first {ignored[0].name}; "
             "they are left out"
         )
     if not pairs:
@@ -74,21 +82,20 @@ def _open_folder(path: Path) -> Source:
             f"{paths.display(path)} has no images in class sub-folders; expected {paths.display(path)}/<class>/<image>"
         )
     return Source(
-        [file for file, _ in pairs],
-        [name for _, name in pairs],
-        [folder.name for folder in folders],
-        paths.display(path),
+        files=[file for file, _ in pairs],
+        classes=[name for _, name in pairs],
+        names=[folder.name for folder in folders],
+        where=paths.display(path),
     )
 
 
 def _open_list(path: Path) -> Source:
     rows = [line.rpartition(" ") for line in external_files.read_lines(path)]
     files = [path.parent / name.rstrip() for name, _, _ in rows]
+    written = [PurePosixPath(name) for name, _, _ in rows]
     rules = {
         "is no `relative/path label`": [not name.strip() for name, _, _ in rows],
-        "leaves the list's folder": [
-            PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name, _, _ in rows
-        ],
+        "leaves the list's folder": [name.is_absolute() or ".." in name.parts for name in written],
         "names a file that is not there": [not file.is_file() for file in files],
     }
     for rule, broken in rules.items():
@@ -109,30 +116,29 @@ def _open_manifest(path: Path, part: str) -> Source:
             f"the images of {paths.display(path)} are made by {manifest.head.builder!r} and are no files; give a "
             "manifest whose builder is 'folder'"
         )
-    ours = path.resolve() == paths.manifest_head(manifest.name).resolve()
-    # else beside the manifest
-    folder = paths.image_folder(manifest.head.source) if ours else (path.resolve().parent / manifest.head.source)
+    if path.resolve() == paths.manifest_head(manifest.name).resolve():
+        folder = paths.image_folder(manifest.head.source)
+    else:
+        folder = path.resolve().parent / manifest.head.source
     body = manifest.body[manifest.body["split"] == part]
     files = [folder / name for name in body["path"]]
-    changed = [
-        file
-        for file, digest in zip(files, body["sha256"])
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest
-    ]
+    changed = []
+    for file, digest in zip(files, body["sha256"]):
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            changed.append(file)
     if changed:
         raise UserError(
             f"{len(changed)} of {len(files)} {part} images of {paths.display(path)} are missing or not as listed, "
             f"first {', '.join(paths.display(file) for file in changed[:3])}; restore them or correct the manifest"
         )
-    return Source(
-        files, [manifest.class_names[label] for label in body["label"]], manifest.class_names, paths.display(path)
-    )
+    classes = [manifest.class_names[label] for label in body["label"]]
+    return Source(files, classes, manifest.class_names, paths.display(path))
 
 
 def class_names(sources: Sequence[Source], num_classes: int) -> list[str]:
-    """Names in head order from the first source that has one for every output; else none.
+    """Names in head order, from the first source that has one for every output; an empty list if none has.
 
-    Numbers whose alphabetical order is not their own order could mean both, so they raise UserError.
+    Raises UserError for numbers whose alphabetical order is not their numerical order: either could be meant.
     """
     for source in sources:
         if len(source.names) == num_classes:
@@ -146,7 +152,7 @@ def class_names(sources: Sequence[Source], num_classes: int) -> list[str]:
 
 
 def class_id(written: str, names: Sequence[str], num_classes: int, where: str) -> int:
-    """The index of a class that was written as a name or, failing that, as an id. Raises UserError."""
+    """The index of a class that is written as a name or else as an id. Raises UserError."""
     if written in names:
         return names.index(written)
     if written.isdecimal() and int(written) < num_classes:
@@ -161,10 +167,10 @@ def class_id(written: str, names: Sequence[str], num_classes: int, where: str) -
 
 @dataclass(frozen=True)
 class ImageBatches:
-    """Batches (images (B, 3, H, W) float, labels (B,) int64) of image files, decoded by threads as they are asked for.
+    """Batches (images (B, 3, H, W) float, labels (B,) int64) of image files, decoded by threads on demand.
 
-    Iterating raises UserError at the end of the data that counts and names the images that cannot be read; no batch
-    is handed out after the first of them.
+    If images cannot be read, no batch is returned after the first of them, and a UserError at the end of the data
+    counts and names them all.
     """
 
     files: Sequence[Path]
@@ -190,10 +196,10 @@ class ImageBatches:
             )
 
     def _decode(self, file: Path) -> torch.Tensor | str:
-        """The transformed image, or why there is none."""
+        """The transformed image, or the reason why there is none."""
         try:
             with Image.open(file) as picture:
                 return self.transform(picture.convert("RGB"))
-        # what PIL raises for damaged files
+        # the errors that PIL raises for damaged files
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             return f"{paths.display(file)} ({getattr(error, 'strerror', None) or 'damaged or no image'})"

@@ -1,6 +1,6 @@
 """`python -m analysis_lib <verb>`: the steps that `make` strings together, one by one. One file per verb.
 
-A verb imports what it computes with when it acts, so that `--help` and a mistyped option are answered at once.
+A verb imports its libraries only when it runs, so `--help` and a mistyped option are answered at once.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; 0 when it worked, 2 with one sentence when the user can mend it."""
+    """Run one verb. Returns 0 for success, 2 after an error that the user can fix, and 130 after an interruption."""
     parsed = parser().parse_args(arguments)
     try:
         parsed.act(parsed)

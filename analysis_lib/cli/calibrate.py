@@ -1,4 +1,4 @@
-"""`calibrate`: a fine-tuned checkpoint in; a calibrated one, a report and a page out."""
+"""`calibrate`: from a fine-tuned checkpoint to a calibrated one, a report and a page."""
 
 import argparse
 from pathlib import Path

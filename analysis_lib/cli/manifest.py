@@ -1,4 +1,4 @@
-"""`manifest`: for maintainers, make a benchmark's manifest anew."""
+"""`manifest`: make a benchmark's manifest again, for maintainers."""
 
 import argparse
 
@@ -13,7 +13,7 @@ def add_verb(verbs) -> None:
 
 
 def act(arguments: argparse.Namespace) -> None:
-    """Write the manifest and print what it holds."""
+    """Write the manifest, and print its counts."""
     from ..benchmarks import BENCHMARKS
     from ..core.errors import unknown
 

@@ -18,7 +18,9 @@ def act(arguments: argparse.Namespace) -> None:
     from ..runs.run_set import FINE_TUNED, PRE_TRAINED
 
     summary = files.read_table(arguments.benchmark, "summary_mean")
-    summary["text"] = [
-        f"{row.mean:.3f}" + (f" ± {row.std:.3f}" if row.n > 1 else "") + f" (n={row.n})" for row in summary.itertuples()
-    ]
+    texts = []
+    for row in summary.itertuples():
+        spread = f" ± {row.std:.3f}" if row.n > 1 else ""
+        texts.append(f"{row.mean:.3f}{spread} (n={row.n})")
+    summary["text"] = texts
     print(summary.pivot(index="metric", columns="checkpoint", values="text")[[PRE_TRAINED, FINE_TUNED]].to_string())

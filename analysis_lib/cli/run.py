@@ -21,13 +21,12 @@ def add_verb(verbs) -> None:
 
 
 def act(arguments: argparse.Namespace) -> None:
-    """Make the union of the studies' runs, printing each folder once it is finished."""
+    """Make the union of the studies' runs, and print the folder of each finished run."""
     from ..core import paths
     from ..report.notebooks import parse_integers
     from ..studies import STUDIES, make_runs
 
     names = arguments.studies.split(",") if arguments.studies else list(STUDIES)
-    for spec in make_runs(
-        names, arguments.benchmark, arguments.profile, parse_integers("seeds", arguments.seeds), arguments.device
-    ):
+    seeds = parse_integers("seeds", arguments.seeds)
+    for spec in make_runs(names, arguments.benchmark, arguments.profile, seeds, arguments.device):
         print(paths.display(paths.run(spec.run_id)), flush=True)

@@ -1,1 +1,4 @@
-"""deploy"""
+"""Calibration of users' own models: gamma estimated and folded into the head, with a report and a page.
+
+May import every room above it: core, analysis, benchmarks, models and plots are used.
+"""

@@ -1,6 +1,6 @@
-"""The practitioner's door: any fine-tuned model in, a calibrated model out.
+"""Calibrate a fine-tuned model: estimate gamma, add it to the absent logits, and report the accuracies.
 
-gamma comes from the fine-tuning data alone. Labelled test data only measures what gamma does.
+gamma is estimated from the fine-tuning data alone. Labelled test data only measures its effect.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,8 +21,12 @@ from ..models.gamma_bias import fold_gamma, logits_of
 
 @dataclass(frozen=True)
 class Calibrated:
-    """model : the same architecture with gamma in its head, None where only logits were given; gamma : added to the
-    absent logits; report : plain values, ready for JSON."""
+    """The result of a calibration.
+
+    model : the same architecture with gamma in its head; None if only logits were given.
+    gamma : the constant added to the absent logits.
+    report : plain values, ready for JSON.
+    """
 
     model: nn.Module | None
     gamma: float
@@ -47,10 +51,11 @@ def calibrate(
     method = resolve(method, pretrained is not None)
     models = [model] if pretrained is None else [model, pretrained]
     logits, labels, probe = collect_logits(models, train_loader, seen)
-    result = calibrate_logits(logits[0], labels, seen, method, *logits[1:])
-    return Calibrated(
-        fold_gamma(model, ClassSplit(logits[0].shape[1], seen), result.gamma, probe), result.gamma, result.report
-    )
+    pretrained_logits = logits[1] if pretrained is not None else None
+    result = calibrate_logits(logits[0], labels, seen, method, pretrained_logits)
+    split = ClassSplit(logits[0].shape[1], seen)
+    folded = fold_gamma(model, split, result.gamma, probe)
+    return Calibrated(folded, result.gamma, result.report)
 
 
 def calibrate_logits(
@@ -60,7 +65,7 @@ def calibrate_logits(
     method: str = "alg",
     pretrained_logits: torch.Tensor | None = None,
 ) -> Calibrated:
-    """gamma and the report for logits (N, C) that are at hand, without a model; arguments and errors as in `calibrate`.
+    """gamma and the report from logits (N, C), without a model; arguments and errors as in `calibrate`.
 
     pretrained_logits : (N, C) of the same samples before fine-tuning, or None. Source: ours.
     """
@@ -73,31 +78,30 @@ def calibrate_logits(
             f"{tuple(logits.shape)}; both must have the same samples and classes"
         )
     gamma = estimate_gamma(method, Evidence(logits, labels, split, pretrained_logits))
+    own_data = {"samples": len(labels), "acc_ss": accuracies(logits, labels, split)["acc_ss"]}
+    for when, z in (("before", logits), ("after", shift_logits(logits, split, gamma))):
+        own_data[when] = {
+            "acc_sy": accuracies(z, labels, split)["acc_sy"],
+            "predicted_absent": 1 - split.is_seen(z.argmax(1)).double().mean().item(),
+        }
     report = {
         "method": method,
         "gamma": gamma,
         "num_classes": split.num_classes,
         "seen": list(split.seen),
         "absent": list(split.absent),
-        "fine_tuning_data": {"samples": len(labels), "acc_ss": accuracies(logits, labels, split)["acc_ss"]}
-        | {
-            when: {
-                "acc_sy": accuracies(z, labels, split)["acc_sy"],
-                "predicted_absent": 1 - split.is_seen(z.argmax(1)).double().mean().item(),
-            }
-            for when, z in (("before", logits), ("after", shift_logits(logits, split, gamma)))
-        },
+        "fine_tuning_data": own_data,
     }
     return Calibrated(None, gamma, report)
 
 
 def assess(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma: float) -> dict:
-    """What gamma does on labelled test data: accuracies before and after, and the best any shift could do.
+    """The accuracies on labelled test data before and after the shift by gamma, and with the best possible shift.
 
     logits : (N, C) of the model as fine-tuned; labels : (N,) int64 of both groups. Keys: samples, seen_samples,
-    absent_samples, ausuc, before, after, oracle (its gamma is chosen on these labels, so it is an upper bound and no
-    method), seen_confusions (absent class, the seen class that takes it, samples taken before and after, of how many).
-    Raises UserError when a group has no sample. Source: paper sections 3 and 6.
+    absent_samples, ausuc, before, after, oracle (its gamma is chosen on these labels, so it is an upper bound and not a
+    method), seen_confusions (absent class, the seen class predicted for it, samples so confused before and after, and samples
+    of the absent class). Raises UserError if a group has no sample. Source: paper sections 3 and 6.
     """
     curve = seen_absent_curve(logits, labels, split)
     seen = split.is_seen(labels)
@@ -127,20 +131,23 @@ def collect_logits(
     Returns their logits (N, C) on the CPU, labels (N,) int64, and the first two images. With `seen`, raises UserError
     at the first batch that holds another class. Raises UserError for an empty loader and models that differ in C.
     """
-    parts, labels, probe = [[] for _ in models], [], None
+    parts = [[] for _ in models]
+    labels, probe = [], None
     for images, batch_labels in progress(loader, "logits"):
         batch_labels = torch.as_tensor(batch_labels).cpu().long()
         for part, model in zip(parts, models):
             logits = logits_of(model, _placed(images, model)).cpu()
             part.append(logits.to(torch.promote_types(logits.dtype, torch.float32)))
-        if parts[0][-1].shape[1] != parts[-1][-1].shape[1]:
+        outputs, pretrained_outputs = parts[0][-1].shape[1], parts[-1][-1].shape[1]
+        if outputs != pretrained_outputs:
             raise UserError(
-                f"the pre-trained model has {parts[-1][-1].shape[1]} outputs and the fine-tuned one "
-                f"{parts[0][-1].shape[1]}; give its head the same classes in the same order"
+                f"the pre-trained model has {pretrained_outputs} outputs and the fine-tuned one "
+                f"{outputs}; give its head the same classes in the same order"
             )
         if seen is not None:
-            refuse_absent(batch_labels, ClassSplit(parts[0][-1].shape[1], seen))
-        probe = _placed(images[:2], models[0]) if probe is None else probe
+            refuse_absent(batch_labels, ClassSplit(outputs, seen))
+        if probe is None:
+            probe = _placed(images[:2], models[0])
         labels.append(batch_labels)
     if not labels:
         raise UserError("the data has no batch; give at least one image of the fine-tuning data")
@@ -148,7 +155,7 @@ def collect_logits(
 
 
 def refuse_absent(labels: torch.Tensor, split: ClassSplit) -> None:
-    """Raise UserError when fine-tuning labels (N,) are no classes of `split`, or classes that it calls absent."""
+    """Raise UserError if fine-tuning labels (N,) are not classes of `split`, or are absent classes of it."""
     outside = labels[(labels < 0) | (labels >= split.num_classes)]
     if len(outside):
         raise UserError(
@@ -163,18 +170,19 @@ def refuse_absent(labels: torch.Tensor, split: ClassSplit) -> None:
 
 
 def _placed(images: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    """Images on the model's device, and in its float type unless they are integers."""
     weight = next(model.parameters(), torch.empty(0))
     return images.to(weight) if images.is_floating_point() else images.to(weight.device)
 
 
 def _seen_confusions(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma: float) -> list[dict]:
-    """Which seen class takes samples of which absent class; most taken before calibration first."""
+    """Samples of each absent class that are predicted as each seen class; the most frequent before calibration
+    first."""
     total = labels.bincount(minlength=split.num_classes).tolist()
     rows: dict[tuple[int, int], dict] = {}
     for when, z in (("before", logits), ("after", shift_logits(logits, split, gamma))):
         for absent, seen, taken in seen_confusions(z, labels, split).tolist():
-            row = rows.setdefault(
-                (absent, seen), {"absent": absent, "seen": seen, "before": 0, "after": 0, "of": total[absent]}
-            )
-            row[when] = taken
+            if (absent, seen) not in rows:
+                rows[absent, seen] = {"absent": absent, "seen": seen, "before": 0, "after": 0, "of": total[absent]}
+            rows[absent, seen][when] = taken
     return sorted(rows.values(), key=lambda row: (-row["before"], -row["after"], row["absent"], row["seen"]))

@@ -1,4 +1,4 @@
-"""A fine-tuned checkpoint file in; a calibrated one, a report and a page out."""
+"""The verb `calibrate` on files: from a fine-tuned checkpoint to a calibrated one, a report and a page."""
 
 import argparse
 import contextlib
@@ -12,15 +12,15 @@ from ..analysis.metrics.accuracy import accuracies
 from ..core import files, paths
 from ..core.device import reuse_memory
 from ..core.errors import UserError
-from ..deploy import page
-from ..deploy.calibrate import assess, calibrate_logits
-from ..deploy.inputs import Inputs, from_images, from_logits, is_logits
 from ..models import user_weights
 from ..models.gamma_bias import fold_gamma
+from . import page
+from .calibrate import assess, calibrate_logits
+from .inputs import Inputs, from_images, from_logits, is_logits
 
 
 def calibrate_files(arguments: argparse.Namespace) -> None:
-    """Do what the parsed arguments say. Raises UserError before anything is written."""
+    """Calibrate as the parsed arguments say, and write the results. Raises UserError before anything is written."""
     arguments.method = resolve(arguments.method, arguments.pretrained is not None)
     ready = is_logits(arguments.data)
     outputs = _outputs(arguments, ready)
@@ -50,7 +50,7 @@ def calibrate_files(arguments: argparse.Namespace) -> None:
     pictures = page.draw_pictures(data.logits, split, inputs.names, report, curve)
     written["page"] = page.page(report, pictures, loading).encode()
     written["report"] = (json.dumps(_plain(report), indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
-    with contextlib.ExitStack() as stack:  # all temporary files are whole before the first takes its place
+    with contextlib.ExitStack() as stack:  # all temporary files are complete before the first is renamed
         for name, content in written.items():
             stack.enter_context(files.replacing(outputs[name])).write_bytes(content)
     print(f"gamma = {result.gamma:.4f} by {arguments.method}")
@@ -58,7 +58,7 @@ def calibrate_files(arguments: argparse.Namespace) -> None:
 
 
 def _outputs(arguments: argparse.Namespace, ready: bool) -> dict[str, Path]:
-    """Where each result goes. Raises UserError for options that do not go together and places that cannot be."""
+    """The path of each result. Raises UserError for options that do not fit together and for impossible paths."""
     lacking = [name for name in ("model", "checkpoint") if not getattr(arguments, name)]
     if ready and len(lacking) < 2:
         raise UserError(
@@ -72,36 +72,38 @@ def _outputs(arguments: argparse.Namespace, ready: bool) -> dict[str, Path]:
     suffix = ".json" if ready else ".safetensors"
     if arguments.output.suffix != suffix:
         raise UserError(f"--output is {paths.display(arguments.output)}; its name must end in {suffix} here")
-    outputs = {"report": arguments.output.with_suffix(".json"), "page": arguments.output.with_suffix(".html")}
-    outputs = outputs if ready else {"checkpoint": arguments.output} | outputs
-    given = {
-        path.resolve()
-        for path in (arguments.checkpoint, arguments.pretrained, arguments.data, arguments.test, arguments.classes)
-        if path
-    }
+    outputs = {} if ready else {"checkpoint": arguments.output}
+    outputs["report"] = arguments.output.with_suffix(".json")
+    outputs["page"] = arguments.output.with_suffix(".html")
+    inputs = (arguments.checkpoint, arguments.pretrained, arguments.data, arguments.test, arguments.classes)
+    given = {path.resolve() for path in inputs if path}
     for path in outputs.values():
         if path.resolve() in given:
             raise UserError(f"{paths.display(path)} is an input too; choose another --output")
-        blocked = (
-            path
-            if path.is_dir()
-            else next((folder for folder in path.parents if folder.exists() and not folder.is_dir()), None)
-        )
-        if blocked:
-            raise UserError(
-                f"cannot write {paths.display(path)}: {paths.display(blocked)} is "
-                f"{'a folder' if path.is_dir() else 'no folder'}; choose another --output"
-            )
+        _check_place(path)
     return outputs
+
+
+def _check_place(path: Path) -> None:
+    """Raise UserError if `path` is a folder, or lies below something that is not a folder."""
+    if path.is_dir():
+        blocked, what = path, "a folder"
+    else:
+        files_above = [above for above in path.parents if above.exists() and not above.is_dir()]
+        if not files_above:
+            return
+        blocked, what = files_above[0], "no folder"
+    raise UserError(f"cannot write {paths.display(path)}: {paths.display(blocked)} is {what}; choose another --output")
 
 
 def _plan(arguments: argparse.Namespace, inputs: Inputs) -> str:
     """One line that says how the inputs were understood."""
-    naming = (
-        ("names from " + (paths.display(arguments.classes) if arguments.classes else "the data"))
-        if inputs.names
-        else "given as ids"
-    )
+    if not inputs.names:
+        naming = "given as ids"
+    elif arguments.classes:
+        naming = f"names from {paths.display(arguments.classes)}"
+    else:
+        naming = "names from the data"
     what = f"{inputs.about['samples']} samples of {paths.display(arguments.data)}"
     if inputs.model is not None:
         height, width = inputs.about["images"]["input_size"][1:]
@@ -112,9 +114,7 @@ def _plan(arguments: argparse.Namespace, inputs: Inputs) -> str:
 
 
 def _loading(arguments: argparse.Namespace, inputs: Inputs, gained: set[str]) -> str:
-    """Python code that loads the calibrated checkpoint with plain timm; `gained` names the biases that it has and
-    timm's head has not.
-    """
+    """Python code that loads the calibrated checkpoint with timm. `gained` names biases that timm's head lacks."""
     fixed = arguments.image_size and inputs.model.pretrained_cfg.get("fixed_input_size")
     size = f", img_size={arguments.image_size}" if fixed else ""
     lines = [
@@ -129,9 +129,11 @@ def _loading(arguments: argparse.Namespace, inputs: Inputs, gained: set[str]) ->
 
 
 def _plain(value: object) -> object:
-    """The report with NaN and infinities as null, which JSON has no numbers for."""
+    """The report with None for NaN and infinities, which JSON cannot represent."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

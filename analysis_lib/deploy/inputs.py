@@ -1,4 +1,4 @@
-"""What the verb `calibrate` is given, checked before anything is computed: a model with images, or ready logits."""
+"""The inputs of the verb `calibrate`, checked before anything is computed: a model with images, or stored logits."""
 
 import argparse
 import os
@@ -21,8 +21,13 @@ from .calibrate import collect_logits, refuse_absent
 
 @dataclass(frozen=True)
 class Measured:
-    """Logits (N, C) and labels (N,) of the fine-tuning data and, where there is any, of the test data; the pre-trained
-    logits where there is such a model; two images as a probe."""
+    """The results of the forward passes; None for data or models that were not given.
+
+    logits (N, C), labels (N,) : of the fine-tuning data.
+    pretrained_logits (N, C) : of the pre-trained model on the same samples.
+    test_logits, test_labels, test_pretrained_logits : the same for the test data.
+    probe : two images.
+    """
 
     logits: torch.Tensor
     labels: torch.Tensor
@@ -35,8 +40,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything but the forward passes. names : of the classes, or empty; about : what the report says of the inputs;
-    measure : the forward passes."""
+    """The checked inputs, before any forward pass.
+
+    names : of the classes, or empty.
+    model : None for stored logits.
+    about : what the report says about the inputs.
+    measure : runs the forward passes.
+    """
 
     split: ClassSplit
     names: list[str]
@@ -46,12 +56,12 @@ class Inputs:
 
 
 def is_logits(path: Path) -> bool:
-    """Whether a source is a file of ready logits, by its name."""
+    """Whether a source is a file of stored logits, by its name."""
     return path.suffix.lower() in external_files.ARRAYS and not path.is_dir()
 
 
 def from_logits(arguments: argparse.Namespace) -> Inputs:
-    """Ready logits, with the pre-trained model's for the same samples and test logits if given. Raises UserError."""
+    """Stored logits, with the pre-trained model's on the same samples and test logits if given. Raises UserError."""
     logits, labels = external_files.read_logits(arguments.data)
     names = _names(arguments, [], logits.shape[1])
     split = _split(arguments, names, logits.shape[1])
@@ -72,40 +82,48 @@ def from_logits(arguments: argparse.Namespace) -> Inputs:
                 f"{logits.shape[1]}; give logits of the same model"
             )
         _check_test(test_labels, split, arguments.test)
-    return Inputs(
-        split,
-        names,
-        None,
-        {"data": str(arguments.data), "samples": len(labels)},
-        lambda: Measured(logits, labels, pretrained, test, test_labels),
-    )
+    measured = Measured(logits, labels, pretrained, test, test_labels)
+    about = {"data": str(arguments.data), "samples": len(labels)}
+    return Inputs(split, names, None, about, lambda: measured)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Image files and their labels (N,) int64."""
+
+    files: list[Path]
+    labels: torch.Tensor
+
+    def where(self, mask: torch.Tensor) -> "_Data":
+        """The rows of a bool mask."""
+        return _Data([self.files[row] for row in mask.nonzero().flatten()], self.labels[mask])
 
 
 def from_images(arguments: argparse.Namespace) -> Inputs:
-    """A timm model, its checkpoint and labelled images; nothing is decoded yet. Raises UserError."""
+    """A timm model, its checkpoint and labelled images. Decodes no image. Raises UserError."""
     _check_numbers(arguments)
     device = pick_device(arguments.device)
-    model = user_weights.load_classifier(arguments.model, arguments.checkpoint, arguments.image_size).to(device)
+    model = _load(arguments, arguments.checkpoint, device)
     num_classes = model.num_classes
-    sources = [open_source(path, part) for path, part in ((arguments.data, "train"), (arguments.test, "test")) if path]
+    sources = [open_source(arguments.data, "train")]
+    if arguments.test:
+        sources.append(open_source(arguments.test, "test"))
     names = _names(arguments, sources, num_classes)
     split = _split(arguments, names, num_classes)
-    labels = [source.labels(names, num_classes) for source in sources]
-    files = [source.files for source in sources]
+    data = [_Data(source.files, source.labels(names, num_classes)) for source in sources]
+    own, test = data[0], data[-1] if arguments.test else None
     if is_manifest(arguments.data):  # it lists the absent classes' training images too
-        seen = split.is_seen(labels[0])
-        files[0], labels[0] = [files[0][row] for row in seen.nonzero().flatten()], labels[0][seen]
-    refuse_absent(labels[0], split)
-    if arguments.test:
-        _check_test(labels[1], split, arguments.test)
+        own = own.where(split.is_seen(own.labels))
+    refuse_absent(own.labels, split)
+    if test:
+        _check_test(test.labels, split, arguments.test)
     models = [model]
     if arguments.pretrained:
-        models.append(
-            user_weights.load_classifier(arguments.model, arguments.pretrained, arguments.image_size).to(device)
-        )
-        if models[1].num_classes != num_classes:
+        pretrained = _load(arguments, arguments.pretrained, device)
+        models.append(pretrained)
+        if pretrained.num_classes != num_classes:
             raise UserError(
-                f"{paths.display(arguments.pretrained)} has {models[1].num_classes} outputs and "
+                f"{paths.display(arguments.pretrained)} has {pretrained.num_classes} outputs and "
                 f"{paths.display(arguments.checkpoint)} {num_classes}; give the pre-trained head the same classes in "
                 "the same order"
             )
@@ -114,24 +132,35 @@ def from_images(arguments: argparse.Namespace) -> Inputs:
         "model": arguments.model,
         "checkpoint": str(arguments.checkpoint),
         "data": str(arguments.data),
-        "samples": len(labels[0]),
+        "samples": len(own.labels),
         "images": {name: list(value) if isinstance(value, tuple) else value for name, value in looks.items()},
     }
 
     def measure() -> Measured:
         transform = timm.data.create_transform(is_training=False, **looks)
-        batches = [
-            ImageBatches(own_files, own, transform, arguments.batch_size) for own_files, own in zip(files, labels)
-        ]
-        train, train_labels, probe = collect_logits(models, batches[0], split.seen)
-        test, test_labels, _ = collect_logits(models, batches[1], None) if arguments.test else ([], None, None)
-        (train, before), (test, test_before) = ((*logits, None, None)[:2] for logits in (train, test))
-        return Measured(train, train_labels, before, test, test_labels, test_before, probe)
+        batches = ImageBatches(own.files, own.labels, transform, arguments.batch_size)
+        logits, labels, probe = collect_logits(models, batches, split.seen)
+        found = {"logits": logits[0], "labels": labels, "probe": probe}
+        if arguments.pretrained:
+            found["pretrained_logits"] = logits[1]
+        if test:
+            batches = ImageBatches(test.files, test.labels, transform, arguments.batch_size)
+            logits, labels, _ = collect_logits(models, batches, None)
+            found |= {"test_logits": logits[0], "test_labels": labels}
+            if arguments.pretrained:
+                found["test_pretrained_logits"] = logits[1]
+        return Measured(**found)
 
     return Inputs(split, names, model, about, measure)
 
 
+def _load(arguments: argparse.Namespace, checkpoint: Path, device: torch.device) -> nn.Module:
+    """The model of the arguments with the weights of a checkpoint. Raises UserError."""
+    return user_weights.load_classifier(arguments.model, checkpoint, arguments.image_size).to(device)
+
+
 def _names(arguments: argparse.Namespace, sources: list[Source], num_classes: int) -> list[str]:
+    """The class names in head order, from --classes or else from the sources; empty if there are none."""
     if not arguments.classes:
         return class_names(sources, num_classes)
     names = external_files.read_lines(arguments.classes)
@@ -144,13 +173,11 @@ def _names(arguments: argparse.Namespace, sources: list[Source], num_classes: in
 
 
 def _split(arguments: argparse.Namespace, names: list[str], num_classes: int) -> ClassSplit:
-    """--seen is a file with a class a line where such a file exists, else classes separated by commas."""
-    is_file = os.path.isfile(arguments.seen)  # unlike Path.is_file, it takes a list that is too long for a name
-    written = (
-        external_files.read_lines(Path(arguments.seen))
-        if is_file
-        else [part.strip() for part in arguments.seen.split(",") if part.strip()]
-    )
+    """The split by --seen: a file with one class a line if such a file exists, else classes separated by commas."""
+    if os.path.isfile(arguments.seen):  # unlike Path.is_file, it takes a list that is too long for a file name
+        written = external_files.read_lines(Path(arguments.seen))
+    else:
+        written = [part.strip() for part in arguments.seen.split(",") if part.strip()]
     return ClassSplit(num_classes, [class_id(part, names, num_classes, "--seen") for part in written])
 
 
@@ -171,7 +198,8 @@ def _check_test(labels: torch.Tensor, split: ClassSplit, path: Path) -> None:
 
 def _check_numbers(arguments: argparse.Namespace) -> None:
     for name in ("image_size", "batch_size"):
-        if (value := getattr(arguments, name)) is not None and value < 1:
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} is {value}; give a positive number")
     if arguments.std and min(arguments.std) <= 0:
         raise UserError(f"--std is {arguments.std}; give three positive numbers")
@@ -180,7 +208,7 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
 
 
 def _looks(arguments: argparse.Namespace, model: nn.Module) -> dict:
-    """Size, scaling and interpolation of images, as timm's own validation does unless the arguments say otherwise."""
+    """Size, scaling and interpolation of images: those of timm's own validation unless the arguments differ."""
     stated = model.pretrained_cfg
     size = arguments.image_size
     return {

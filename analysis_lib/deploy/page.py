@@ -1,4 +1,4 @@
-"""The page of the verb `calibrate`: one HTML file with its pictures inside, and plain advice."""
+"""The page of the verb `calibrate`: one HTML file with its pictures, and advice."""
 
 import base64
 import io
@@ -22,12 +22,12 @@ ROWS = {
     "after": "calibrated",
     "oracle": "best constant (oracle: chosen on these test labels)",
 }
-# fractions: own accuracy to be plausible, moved samples to worry about, distance to gamma*
+# fractions: least plausible accuracy, samples moved to absent classes, and distance to gamma* that need a word
 ENOUGH, MANY, FAR = 0.5, 0.1, 0.02
 
 
 def advice(report: dict) -> list[str]:
-    """What to do next, in sentences."""
+    """Advice on what to do next, one sentence or paragraph an entry."""
     own, test = report["fine_tuning_data"], report.get("test")
     lines = []
     if own["acc_ss"] < ENOUGH:
@@ -59,11 +59,11 @@ def advice(report: dict) -> list[str]:
     if after["acc_yy"] < before["acc_yy"]:
         lines.append("Over all samples it loses: use it only if absent classes matter more to you than seen ones.")
     if oracle["acc_yy"] - after["acc_yy"] > FAR:
+        side = "stops short of it" if oracle["gamma"] > report["gamma"] else "goes past it"
         lines.append(
             f"The best constant would be {oracle['gamma']:.2f} ({oracle['acc_yy']:.1%} over all). It is an oracle, "
-            "chosen on these labels: the estimate "
-            f"{'stops short of it' if oracle['gamma'] > report['gamma'] else 'goes past it'}; another --method may "
-            "come closer, but then judge it on samples that did not choose it."
+            f"chosen on these labels: the estimate {side}; another --method may come closer, but then judge it on "
+            "samples that did not choose it."
         )
     if "pretrained" in test and test["pretrained"]["acc_yy"] > after["acc_yy"]:
         lines.append(
@@ -83,13 +83,13 @@ def page(report: dict, pictures: dict[str, Figure], loading: str) -> str:
 
 def _svg(figure: Figure) -> str:
     with warnings.catch_warnings(), io.BytesIO() as file:
-        warnings.filterwarnings("ignore", message="Glyph")  # the SVG holds text, and the reader's fonts draw it
+        warnings.filterwarnings("ignore", message="Glyph")  # the SVG stores text; the reader's fonts draw it
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
         return base64.b64encode(file.getvalue()).decode()
 
 
 def draw_gaps(logits: torch.Tensor, split: ClassSplit, gamma: float, ax: Axes) -> Axes:
-    """How far the best seen logit lies above the best absent one on fine-tuning samples, and where gamma cuts."""
+    """Histogram of largest seen minus largest absent logit on the fine-tuning samples, with gamma as a line."""
     gap = max_over(logits, split.seen)[0] - max_over(logits, split.absent)[0]
     ax.hist(gap[gap.isfinite()].numpy(), bins=40, color=style.SEEN)
     ax.axvline(gamma, color="black", linestyle="--", label=f"$\\gamma$ = {gamma:.2f}: left of it, now absent")
@@ -99,21 +99,24 @@ def draw_gaps(logits: torch.Tensor, split: ClassSplit, gamma: float, ax: Axes) -
 
 
 def draw_curve(curve: SeenAbsentCurve, test: dict, ax: Axes) -> Axes:
-    """Every trade-off that one constant reaches on the test data, with the model before, after and at gamma*."""
+    """The seen-absent curve of the test data, with points before and after calibration and at gamma*."""
     ax.plot(100 * curve.acc_sy, 100 * curve.acc_uy, color=style.ABSENT, linewidth=1)
     for row, marker in (("pretrained", "D"), ("before", "o"), ("after", "^"), ("oracle", "*")):
-        if row in test:
-            label = "$\\gamma^*$ (oracle)" if row == "oracle" else ROWS[row]
-            ax.scatter(
-                100 * test[row]["acc_sy"],
-                100 * test[row]["acc_uy"],
-                marker=marker,
-                s=110 if row == "oracle" else 48,
-                label=label,
-                zorder=3,
-                color=style.BOTH if row == "pretrained" else style.ABSENT,
-                edgecolor="white",
-            )
+        if row not in test:
+            continue
+        label, size = ROWS[row], 48
+        if row == "oracle":
+            label, size = "$\\gamma^*$ (oracle)", 110
+        ax.scatter(
+            100 * test[row]["acc_sy"],
+            100 * test[row]["acc_uy"],
+            marker=marker,
+            s=size,
+            label=label,
+            zorder=3,
+            color=style.BOTH if row == "pretrained" else style.ABSENT,
+            edgecolor="white",
+        )
     ax.legend(fontsize=8)
     ax.set(xlabel="Acc$_{S/Y}$ (%)", ylabel="Acc$_{U/Y}$ (%)", xlim=(0, None), ylim=(0, None))
     return ax
@@ -142,7 +145,7 @@ def draw_before_after(test: dict, ax: Axes) -> Axes:
 def draw_pictures(
     logits: torch.Tensor, split: ClassSplit, names: list[str], report: dict, curve: SeenAbsentCurve | None
 ) -> dict[str, Figure]:
-    """All pictures under their captions; those of the test data where there is any."""
+    """All pictures under their captions; those of the test data only if there is any."""
     pictures = {}
 
     def axes(caption: str) -> Axes:
@@ -152,29 +155,18 @@ def draw_pictures(
     if curve:
         test = report["test"]
         draw_before_after(test, axes("Test accuracy before and after calibration."))
-        draw_curve(
-            curve,
-            test,
-            axes(
-                "Seen-absent curve of the fine-tuned model on the test data. The star is an oracle, chosen on these "
-                "labels."
-            ),
+        caption = (
+            "Seen-absent curve of the fine-tuned model on the test data. The star is an oracle, chosen on these labels."
         )
-        shown = {c: names[c].replace("$", r"\$") if names else f"class {c}" for c in range(split.num_classes)}
+        draw_curve(curve, test, axes(caption))
+        shown = names or [f"class {c}" for c in range(split.num_classes)]
         for when in ("before", "after"):
-            stolen = pd.DataFrame(
-                [(shown[row["seen"]], row[when]) for row in test["seen_confusions"] if row[when]],
-                columns=["seen", "taken"],
-            )
-            if len(stolen):
-                calibration.draw_seen_confusions(
-                    stolen,
-                    axes(f"Who steals what, {when} calibration: the seen classes that take absent-class test samples."),
-                )
-    draw_gaps(
-        logits,
-        split,
-        report["gamma"],
-        axes("The fine-tuning samples, all of seen classes: by how much a seen class wins."),
-    )
+            rows = [row for row in test["seen_confusions"] if row[when]]
+            seen = [shown[row["seen"]].replace("$", r"\$") for row in rows]
+            confused = pd.DataFrame({"seen": seen, "taken": [row[when] for row in rows]})
+            if len(confused):
+                caption = f"What is confused with what, {when} calibration: the seen classes that take absent-class test samples."
+                calibration.draw_seen_confusions(confused, axes(caption))
+    caption = "The fine-tuning samples, all of seen classes: by how much a seen class wins."
+    draw_gaps(logits, split, report["gamma"], axes(caption))
     return pictures

@@ -1,4 +1,7 @@
-"""Fine-tuning methods by name. A new one is a file with a `Method`, and a line here."""
+"""Fine-tuning methods by name. A new one is a file with a `Method`, and a line here.
+
+Imports core and training only.
+"""
 
 from ..core.errors import UserError, unknown
 from ..core.run_spec import RunSpec

@@ -11,7 +11,7 @@ from ..training.method import Method
 
 @dataclass(frozen=True)
 class FineTune(Method):
-    """The method of the paper, whose damage to absent classes one constant undoes."""
+    """Plain fine-tuning, the method that the paper analyses."""
 
     title = "plain fine-tuning"
 

@@ -1,4 +1,4 @@
-"""What every classifier here has: features, and one linear head."""
+"""Features, logits and head name of any classifier with timm's interface and one linear head."""
 
 import torch
 from torch import nn
@@ -10,6 +10,6 @@ def head_name(model: nn.Module) -> str:
 
 
 def features_and_logits(model: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What enters the head, (N, D), and what leaves it, (N, C), in one pass."""
+    """The features (N, D) that enter the head and the logits (N, C), in one pass."""
     features = model.forward_head(model.forward_features(x), pre_logits=True)
     return features, model.get_classifier()(features)

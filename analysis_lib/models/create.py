@@ -1,4 +1,4 @@
-"""Build a classifier by name."""
+"""Create a classifier by name."""
 
 import torch
 from torch import nn
@@ -29,9 +29,7 @@ def create_model(name: str, num_classes: int) -> nn.Module:
 
 
 def create_random_model(name: str, num_classes: int, seed: int) -> nn.Module:
-    """`create_model` in float64, with weights that depend on the seed alone and not on the processor. Raises as
-    there.
-    """
+    """`create_model` in float64, with weights that depend on the seed but not on the processor. Raises as there."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

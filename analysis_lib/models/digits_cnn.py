@@ -5,7 +5,7 @@ from torch import nn
 
 
 class DigitsCNN(nn.Module):
-    """A small network for 16x16 digits with timm's face: forward_features, forward_head, get_classifier."""
+    """A small network for 16x16 digits with timm's interface: forward_features, forward_head, get_classifier."""
 
     def __init__(self, num_classes: int = 10):
         super().__init__()

@@ -1,7 +1,6 @@
-"""gamma folded into the head: the same architecture, the same cost, and the absent classes no longer too quiet.
+"""Fold gamma into the head's bias: the calibrated model has the same architecture and the same cost.
 
-Which layers form the head is guessed and then proven: the copy must answer a probe batch as the original does with
-its logits shifted.
+Candidate head layers are tried; one is accepted if a probe batch gives exactly the shifted logits, up to rounding.
 """
 
 import contextlib
@@ -16,7 +15,7 @@ from ..analysis.gamma.curve import shift_logits
 from ..core.class_split import ClassSplit
 from ..core.errors import UserError
 
-MARKER = "analysis_lib_gamma"  # an attribute of folded modules; no part of their state dict
+MARKER = "analysis_lib_gamma"  # an attribute of folded modules, not in their state dict
 ROUNDING = 16  # units in the last place of the largest logit by which the two may differ
 
 
@@ -24,9 +23,9 @@ def fold_gamma(model: nn.Module, split: ClassSplit, gamma: float, probe: torch.T
     """A deep copy of `model` whose head bias of the absent classes is raised by gamma; a head without bias gains one.
 
     model : any module with logits (N, C) whose head is one Linear or 1x1 convolution, or several that are averaged
-    (distilled DeiT, LeViT); each then gets gamma. probe : a batch that it takes; random numbers when None. Modes and
-    weights of `model` stay as they are. Raises UserError for a model that is folded already, for a probe that it
-    cannot take, and when no head is found whose bias shifts the logits. Source: DESIGN section 3, ours.
+    (distilled DeiT, LeViT); each of them then gets gamma. probe : a batch that the model takes; None for random
+    numbers. Modes and weights of `model` do not change. Raises UserError for a model that is folded already, for a
+    probe that it cannot take, and if no head is found whose bias shifts the logits. Source: ours.
     """
     if hasattr(model, MARKER):
         raise UserError(
@@ -48,9 +47,9 @@ def fold_gamma(model: nn.Module, split: ClassSplit, gamma: float, probe: torch.T
         if _raise_bias(folded, names, split, gamma, probe, logits):
             setattr(folded, MARKER, float(gamma))
             return folded
-    head = type(model.get_classifier() if hasattr(model, "get_classifier") else list(model.modules())[-1]).__name__
+    head = model.get_classifier() if hasattr(model, "get_classifier") else list(model.modules())[-1]
     raise UserError(
-        f"cannot fold gamma into the head of {type(model).__name__} ({head}): no bias of it shifts the "
+        f"cannot fold gamma into the head of {type(model).__name__} ({type(head).__name__}): no bias of it shifts the "
         f"{split.num_classes} logits; end the model in a Linear layer, or add gamma to its logits with shift_logits"
     )
 
@@ -58,7 +57,7 @@ def fold_gamma(model: nn.Module, split: ClassSplit, gamma: float, probe: torch.T
 def logits_of(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Logits (N, C) of `model` in eval mode for a batch x, without gradients; every submodule keeps its own mode.
 
-    Raises UserError when the model cannot take the batch or answers with anything but (N, C).
+    Raises UserError if the model cannot take the batch or returns anything but (N, C).
     """
     with evaluating(model), torch.no_grad():
         try:
@@ -66,23 +65,25 @@ def logits_of(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
         except torch.OutOfMemoryError:
             raise UserError(f"the device has no memory for a batch of {len(x)}; use a smaller batch size") from None
         except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise UserError(
-                f"{type(model).__name__} cannot take a batch of shape {tuple(x.shape)} "
-                f"({(str(error) or type(error).__name__).splitlines()[0]}); give images of the size it was made for"
+                f"{type(model).__name__} cannot take a batch of shape {tuple(x.shape)} ({reason}); give images of the "
+                "size it was made for"
             ) from None
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
-        shape = (
-            f"a tensor of shape {tuple(logits.shape)}"
-            if isinstance(logits, torch.Tensor)
-            else f"a {type(logits).__name__}"
-        )
-        raise UserError(f"{type(model).__name__} answers with {shape}; wrap it so that it returns logits (N, C)")
+    if not isinstance(logits, torch.Tensor):
+        raise _wrong_answer(model, f"a {type(logits).__name__}")
+    if logits.ndim != 2:
+        raise _wrong_answer(model, f"a tensor of shape {tuple(logits.shape)}")
     return logits
+
+
+def _wrong_answer(model: nn.Module, answer: str) -> UserError:
+    return UserError(f"{type(model).__name__} answers with {answer}; wrap it so that it returns logits (N, C)")
 
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside the block; afterwards each submodule is back in the mode it had."""
+    """Set eval mode inside the block, then restore the mode of each submodule."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -93,21 +94,20 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _random_probe(model: nn.Module) -> torch.Tensor:
-    """Two random samples of the size that timm states, else of what the first layer takes."""
+    """Two random samples of the size that timm states, or else of the size that the first layer takes."""
     first = next((module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))), None)
     if first is None:
         raise UserError(
             f"{type(model).__name__} has no Linear or Conv2d layer; gamma can only be folded into a linear head"
         )
-    stated = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
-    shape = stated or ((first.in_features,) if isinstance(first, nn.Linear) else (first.in_channels, 224, 224))
+    shape = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
+    if not shape:
+        shape = (first.in_features,) if isinstance(first, nn.Linear) else (first.in_channels, 224, 224)
     return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(first.weight)
 
 
 def _candidates(model: nn.Module, num_classes: int) -> Iterator[list[str]]:
-    """Names of layers that may form the head: the whole of timm's classifier, then single layers, the last one
-    first.
-    """
+    """Yield names of layers that may form the head: timm's whole classifier, then single layers, the last first."""
     layers = {
         name: module
         for name, module in model.named_modules()
@@ -117,25 +117,26 @@ def _candidates(model: nn.Module, num_classes: int) -> Iterator[list[str]]:
         classifier = model.get_classifier()
         parts = list(classifier) if isinstance(classifier, (tuple, list)) else [classifier]
         inside = {module for part in parts for module in part.modules()}
-        if whole := [name for name, module in layers.items() if module in inside]:
+        whole = [name for name, module in layers.items() if module in inside]
+        if whole:
             yield whole
-    yield from ([name] for name in reversed(layers))
+    for name in reversed(layers):
+        yield [name]
 
 
 @torch.no_grad()
 def _raise_bias(
     model: nn.Module, names: list[str], split: ClassSplit, gamma: float, probe: torch.Tensor, logits: torch.Tensor
 ) -> bool:
-    """Raise the absent biases of the named layers by gamma in place; whether that shifts `logits` by gamma.
+    """Raise the absent biases of the named layers by gamma in place. Returns whether that shifts `logits` by gamma.
 
-    A step as large as the logits is tried as well, because a small gamma could pass for rounding.
+    A shift as large as the logits is tried first, because a small gamma could be mistaken for rounding.
     """
     layers = [model.get_submodule(name) for name in names]
     for layer in layers:
         if layer.bias is None:
-            layer.bias = nn.Parameter(
-                layer.weight.new_zeros(split.num_classes), requires_grad=layer.weight.requires_grad
-            )
+            zeros = layer.weight.new_zeros(split.num_classes)
+            layer.bias = nn.Parameter(zeros, requires_grad=layer.weight.requires_grad)
     biases = [layer.bias.clone() for layer in layers]
     for shift in (1 + logits.abs().max().item(), gamma):
         for layer, bias in zip(layers, biases):

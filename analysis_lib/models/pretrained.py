@@ -20,7 +20,7 @@ WEIGHTS = {
 def packaged_weights(name: str, model: nn.Module, class_ids: list[int]) -> dict[str, torch.Tensor]:
     """A state dict for `model` from a weights package; its head keeps the rows `class_ids`.
 
-    The package lists the same tensors in the same order under other names. Loaded with `weights_only=True`.
+    The package has the same tensors in the same order under other names. Loaded with `weights_only=True`.
     Raises UserError for an unknown or missing package and for tensors that do not fit.
     """
     if name not in WEIGHTS:

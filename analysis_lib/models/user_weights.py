@@ -1,6 +1,4 @@
-"""Other people's checkpoints of timm models: built, loaded strictly, and written back with a marker of what was folded
-in.
-"""
+"""Users' checkpoints of timm models: loaded strictly, and written again with a marker once they are calibrated."""
 
 from pathlib import Path
 
@@ -29,8 +27,8 @@ def classifier_names(arch: str) -> tuple[str, ...]:
 def load_classifier(arch: str, path: Path, image_size: int | None = None) -> nn.Module:
     """A timm model with the weights of a checkpoint, in eval mode; the number of outputs comes from its head.
 
-    image_size : pixels; given to architectures that are made for one size. Raises UserError for an unknown
-    architecture, an unreadable or unfitting file, and a checkpoint that carries gamma already.
+    image_size : pixels; used only by architectures made for one size. Raises UserError for an unknown architecture, a
+    file that is unreadable or does not fit, and a checkpoint that is calibrated already.
     """
     names = classifier_names(arch)
     state, metadata = external_files.read_weights(path)
@@ -45,13 +43,14 @@ def load_classifier(arch: str, path: Path, image_size: int | None = None) -> nn.
             f"{paths.display(path)} has no {names[0] if names else 'head'}.weight, the head of {arch}; its last "
             f"tensor is {list(state)[-1]!r}: name the architecture it was trained as"
         )
-    size = {"img_size": image_size} if image_size and timm.models.get_pretrained_cfg(arch).fixed_input_size else {}
+    size, sized = {}, ""
+    if image_size and timm.models.get_pretrained_cfg(arch).fixed_input_size:
+        size, sized = {"img_size": image_size}, f" for images of {image_size} pixels"
     try:
         model = timm.create_model(arch, num_classes=len(state[heads[0]]), **size)
     except (TypeError, AssertionError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"timm cannot make {arch}{f' for images of {image_size} pixels' if size else ''} "
-            f"({str(error).splitlines()[0]}); choose another --image-size or --model"
+            f"timm cannot make {arch}{sized} ({str(error).splitlines()[0]}); choose another --image-size or --model"
         ) from None
     _check_fit(model.state_dict(), state, arch, path)
     model.load_state_dict(state)
@@ -59,7 +58,7 @@ def load_classifier(arch: str, path: Path, image_size: int | None = None) -> nn.
 
 
 def _check_fit(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], arch: str, path: Path) -> None:
-    """Raise UserError that counts what does not fit and names the first of it."""
+    """Raise UserError if the tensors do not fit; it counts those that do not and names the first."""
     kinds = {
         "missing": [name for name in wanted if name not in state],
         "unexpected": [name for name in state if name not in wanted],
@@ -74,8 +73,9 @@ def _check_fit(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], 
 
 
 def calibrated_bytes(model: nn.Module, gamma: float) -> bytes:
-    """A safetensors file of the model's state dict, marked as carrying gamma; a second entry would make its bytes
-    vary.
+    """A safetensors file of the model's state dict, with gamma in its metadata.
+
+    The metadata has one entry only: the order of several would vary, and so would the bytes.
     """
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
     return safetensors.torch.save(state, {MARKER: repr(float(gamma))})

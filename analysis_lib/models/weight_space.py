@@ -10,17 +10,15 @@ def interpolate(
 ) -> dict[str, torch.Tensor]:
     """The state dict (1 - alpha) * before + alpha * after, in the types and on the devices of `after`.
 
-    Integer buffers, as BatchNorm's count of batches, are those of `after`. Scoring it takes forward passes of a model
-    that holds it, so it is no entry of `BASELINES`. Raises UserError for alpha outside 0..1 and for keys or shapes that
-    differ. Source: Wortsman et al. 2022 (WiSE-FT), who take 0.5 where there is nothing to choose by.
+    Integer buffers, such as BatchNorm's count of batches, are those of `after`. Scoring it needs forward passes, so it
+    is not in `BASELINES`. Raises UserError for alpha outside 0..1 and for keys or shapes that
+    differ. Source: Wortsman et al. 2022 (WiSE-FT), who take 0.5 if there is no data to choose by.
     """
     if not 0 <= alpha <= 1:
         raise UserError(f"alpha is {alpha}; give a number in 0..1, from the pre-trained to the fine-tuned model")
-    differing = sorted(
-        key
-        for key in before.keys() | after.keys()
-        if key not in before or key not in after or before[key].shape != after[key].shape
-    )
+    unpaired = before.keys() ^ after.keys()
+    unequal = {key for key in before.keys() & after.keys() if before[key].shape != after[key].shape}
+    differing = sorted(unpaired | unequal)
     if differing:
         raise UserError(
             f"the state dicts differ in {len(differing)} keys, first {differing[0]!r}; give two checkpoints of one "

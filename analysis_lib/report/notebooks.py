@@ -1,5 +1,6 @@
-"""Run a notebook headless through papermill: unknown parameters are refused, the result is written whole or not at
-all.
+"""Execute notebooks without a browser, through papermill.
+
+Unknown parameters are refused, and the output is written completely or not at all.
 """
 
 import ast
@@ -17,9 +18,7 @@ from ..core.progress import HEADLESS
 
 
 def parameters_of(notebook: Path) -> dict[str, object]:
-    """Names and default values from the cell tagged `parameters`. Raises UserError when there is no such notebook or
-    cell.
-    """
+    """Names and default values from the cell tagged `parameters`. Raises UserError without such a notebook or cell."""
     if not notebook.is_file():
         raise UserError(f"there is no notebook {paths.display(notebook)}; name one of those in notebooks/")
     try:
@@ -37,7 +36,7 @@ def parameters_of(notebook: Path) -> dict[str, object]:
 
 
 def parse_settings(settings: list[str], defaults: dict[str, object]) -> dict[str, object]:
-    """`name=value` texts as values of the same type as the notebook's defaults; a list is given as `a,b,c`.
+    """Values from `name=value` texts, of the types of the notebook's defaults; a list is given as `a,b,c`.
 
     Raises UserError for an unknown name, with a suggestion, and for a value that does not fit.
     """
@@ -51,7 +50,7 @@ def parse_settings(settings: list[str], defaults: dict[str, object]) -> dict[str
 
 
 def parse_integers(name: str, text: str) -> list[int]:
-    """`0,1,2` as integers. Raises UserError otherwise."""
+    """The integers of a text such as `0,1,2`. Raises UserError for any other text."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
@@ -61,7 +60,7 @@ def parse_integers(name: str, text: str) -> list[int]:
 def run_notebook(notebook: Path, output: Path, settings: list[str]) -> None:
     """Execute `notebook` with `settings` and write it to `output`.
 
-    A UserError inside the notebook is raised again here; any other failure leaves `<output>.failed.ipynb` to read.
+    A UserError inside the notebook is raised again here; any other failure writes `<output>.failed.ipynb`.
     """
     values = parse_settings(settings, parameters_of(notebook))
     logging.getLogger("papermill").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""From a RunSpec to a finished run directory; asking again costs nothing."""
+"""Execute a RunSpec into a finished run folder. A finished run is not made again."""
 
 import json
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ def state(run_id: str) -> str:
 def execute(spec: RunSpec, device: str | None = None) -> str:
     """Make the run of `spec` unless it is done, and return its run_id.
 
-    Safe to call again after an interruption and from several processes at once. Raises UserError as loading the
-    data, the weights and training do.
+    Safe to call again after an interruption, and from several processes at once. Raises UserError as loading the data,
+    loading the weights and training do.
     """
     if state(spec.run_id) != "done":
         picked = pick_device(device)
@@ -45,12 +45,15 @@ def execute(spec: RunSpec, device: str | None = None) -> str:
                 deterministic()
                 reuse_memory()
                 _begin(spec, picked)
-                (_pretrain if spec.stage == "pretrain" else _finetune)(spec, picked)
+                if spec.stage == "pretrain":
+                    _pretrain(spec, picked)
+                else:
+                    _finetune(spec, picked)
     return spec.run_id
 
 
 def _begin(spec: RunSpec, device: torch.device) -> None:
-    """Record what the run is and where it runs; sweep up after a killed process. Raises UserError on another device."""
+    """Write the spec and the environment, and remove a killed process's files. Raises UserError on another device."""
     files.remove_temporary(paths.run(spec.run_id))
     environment = {"device": device.type, "threads": torch.get_num_threads(), "versions": versions()}
     begun = paths.run_environment(spec.run_id)
@@ -84,7 +87,7 @@ def _pretrain(spec: RunSpec, device: torch.device) -> None:
 
 
 def _train_and_record(model, images, labels, rows, parts, spec, manifest, device) -> None:
-    """Train, with Outputs of every part and the head after each epoch; keep the final model."""
+    """Train; store the Outputs of every part and the head after each epoch, and the final model."""
     head = manifest.head
     dtype = getattr(torch, spec.dtype)
     model.to(device, dtype, memory_format=torch.channels_last)
@@ -115,21 +118,23 @@ def _train_and_record(model, images, labels, rows, parts, spec, manifest, device
     history = json.loads(files.read_metadata(checkpoint)["history"])
     files.write_text(paths.run_metrics(spec.run_id), "".join(json.dumps(line) + "\n" for line in history))
     files.write_tensors(final, model.state_dict())
-    checkpoint.unlink()  # after this the model itself says that training is over
+    checkpoint.unlink()  # from here the stored model marks that training is over
     files.write_text(paths.run_done(spec.run_id), "")
 
 
 def split_parts(manifest: Manifest, spec: RunSpec, split: ClassSplit) -> dict[str, torch.Tensor]:
     """Row numbers of `train` and `test`.
 
-    With `spec.validation` both come from the training rows: a fifth of each class's groups, at least one where the
-    class has several, plays the test part, so that choosing hyper-parameters never sees a test image. Raises UserError
-    if no seen image is left.
+    With `spec.validation` both come from the training rows, so that choosing hyper-parameters uses no test image. The
+    test part is then a fifth of each class's groups, at least one if the class has several. Raises UserError if no seen
+    image is left.
     """
     train, test = manifest.rows("train"), manifest.rows("test")
     if spec.validation:
         groups = manifest.body.iloc[train.numpy()].groupby("label")["group"].unique()
-        held = {group for names in groups for group in _drawn(names, spec.seed)}
+        held = set()
+        for names in groups:
+            held.update(_drawn(names, spec.seed))
         out = torch.tensor(manifest.body["group"].iloc[train.numpy()].isin(held).to_numpy())
         train, test = train[~out], train[out]
     if not split.is_seen(manifest.labels[train]).any():
@@ -138,7 +143,7 @@ def split_parts(manifest: Manifest, spec: RunSpec, split: ClassSplit) -> dict[st
 
 
 def initial_weights(spec: RunSpec, manifest: Manifest, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The state dict that fine-tuning starts from: a weights package's, or that of the finished run `spec.init`."""
+    """The state dict that fine-tuning starts from: of a weights package, or of the finished run `spec.init`."""
     if spec.init in WEIGHTS:
         return packaged_weights(spec.init, model, manifest.head.class_ids)
     return files.read_tensors(paths.run_model(spec.init))
@@ -149,7 +154,8 @@ def load_before_after(spec: RunSpec, device: str | None = None) -> tuple[torch.n
     manifest, picked = load_manifest(spec.benchmark), pick_device(device)
     deterministic()
     reuse_memory()
-    before, after = (create_model(spec.model, len(manifest.class_names)) for _ in range(2))
+    before = create_model(spec.model, len(manifest.class_names))
+    after = create_model(spec.model, len(manifest.class_names))
     for model in (before, after):
         model.to(picked, getattr(torch, spec.dtype), memory_format=torch.channels_last).eval()
     before.load_state_dict(initial_weights(spec, manifest, before))
@@ -158,6 +164,6 @@ def load_before_after(spec: RunSpec, device: str | None = None) -> tuple[torch.n
 
 
 def _drawn(groups: Sequence[str], seed: int) -> list[str]:
-    """A fifth of the groups by a named seed: at least one, but never the only one."""
+    """A fifth of the groups, drawn by a named seed: at least one, but never the only one."""
     order = sorted(groups, key=lambda group: seed_for("validation", seed, group))
     return order[: min(max(1, len(order) // 5), len(order) - 1)]

@@ -1,4 +1,4 @@
-"""What one checkpoint says about one part of the data: features and logits, in one pass.
+"""Features and logits of one checkpoint on the train or test images.
 
 Letters: N samples, C classes, D feature width.
 """
@@ -16,7 +16,8 @@ from ..models import backbone
 
 @dataclass(frozen=True)
 class Outputs:
-    """features (N, D), logits (N, C), labels (N,) int64, index (N,) int64: rows of the manifest."""
+    """Features (N, D), logits (N, C) and labels (N,) int64 of images, and their rows in the manifest, index (N,)
+    int64."""
 
     features: torch.Tensor
     logits: torch.Tensor
@@ -34,12 +35,12 @@ def extract(
 ) -> Outputs:
     """Outputs of `model` in eval mode, without augmentation, for the rows `index` of the uint8 images, on the CPU."""
     model.eval()
-    parts = [
-        backbone.features_and_logits(model, normalize(images[rows]))
-        for rows in progress(index.split(batch_size), "extracting")
-    ]
-    features, logits = (torch.cat([part[i].cpu() for part in parts]) for i in (0, 1))
-    return Outputs(features, logits, labels[index], index)
+    features, logits = [], []
+    for rows in progress(index.split(batch_size), "extracting"):
+        batch_features, batch_logits = backbone.features_and_logits(model, normalize(images[rows]))
+        features.append(batch_features.cpu())
+        logits.append(batch_logits.cpu())
+    return Outputs(torch.cat(features), torch.cat(logits), labels[index], index)
 
 
 def save_outputs(path: Path, outputs: Outputs) -> None:
@@ -48,5 +49,5 @@ def save_outputs(path: Path, outputs: Outputs) -> None:
 
 
 def load_outputs(path: Path) -> Outputs:
-    """Read Outputs back. Raises UserError when they are absent or damaged."""
+    """Read Outputs. Raises UserError if they are absent or damaged."""
     return Outputs(**files.read_tensors(path))

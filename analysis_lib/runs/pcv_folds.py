@@ -1,4 +1,4 @@
-"""The extra runs of pseudo cross-validation and what the estimators may see of them."""
+"""The extra runs of pseudo cross-validation (PCV), and the folds that estimators get from them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,9 +16,9 @@ FOLDS = 3  # of pseudo cross-validation, as in the paper
 
 
 def fold_specs(spec: RunSpec) -> list[RunSpec]:
-    """The extra runs of pseudo cross-validation: the same recipe on a random half of the seen classes.
+    """The extra runs of pseudo cross-validation: the same recipe on random halves of the seen classes.
 
-    A fifth of each class's groups is held out, and the pre-trained and the final Outputs are kept.
+    A fifth of each class's groups is held out. The pre-trained and the final Outputs are stored.
     """
     manifest = load_manifest(spec.benchmark)
     seen = manifest.class_split(spec.seed, spec.seen).seen
@@ -36,27 +36,28 @@ def with_folds(specs: Sequence[RunSpec]) -> list[RunSpec]:
 
 
 def folds_of(runs: RunSet, spec: RunSpec) -> list[Fold]:
-    """The folds of pseudo cross-validation of a run: held-out images of what each trained on, all of what it did not.
+    """The folds of pseudo cross-validation of a run.
 
-    Rows and columns of the run's absent classes are dropped before anything is computed. Raises UserError for a fold
-    run that is not finished.
+    The rows of a fold are the held-out images of the classes that it trained on, and all training images of the
+    pseudo-absent classes. Rows and columns of the run's absent classes are dropped before anything is computed. Raises
+    UserError for a fold run that is not finished.
     """
-    split, columns = runs.split(spec), list(runs.split(spec).seen)
+    split = runs.split(spec)
+    columns = list(split.seen)
     position = torch.full((split.num_classes,), -1)
     position[columns] = torch.arange(len(columns))
     folds = []
     for fold in fold_specs(spec):
         own = runs.split(fold)
+        logits, pretrained, labels = [], [], []
+        for part in ("train", "test"):  # of a validation run: trained on, and held out
+            before, after = runs.outputs(fold, 0, part), runs.outputs(fold, fold.epochs, part)
+            rows = split.is_seen(after.labels) & ~own.is_seen(after.labels)
+            if part == "test":
+                rows |= own.is_seen(after.labels)
+            logits.append(after.logits[rows][:, columns])
+            pretrained.append(before.logits[rows][:, columns])
+            labels.append(after.labels[rows])
         pseudo = ClassSplit(len(columns), position[list(own.seen)].tolist())
-        before, after = ([runs.outputs(fold, epoch, part) for part in ("train", "test")] for epoch in (0, fold.epochs))
-        rows = [split.is_seen(part.labels) & ~own.is_seen(part.labels) for part in after]
-        rows[1] |= own.is_seen(after[1].labels)
-        logits, pretrained = (
-            torch.cat([part.logits[keep][:, columns] for part, keep in zip(parts, rows)]) for parts in (after, before)
-        )
-        folds.append(
-            Fold(
-                logits, pretrained, position[torch.cat([part.labels[keep] for part, keep in zip(after, rows)])], pseudo
-            )
-        )
+        folds.append(Fold(torch.cat(logits), torch.cat(pretrained), position[torch.cat(labels)], pseudo))
     return folds

@@ -8,24 +8,22 @@ from ..core.errors import UserError, unknown
 from ..core.run_spec import RunSpec
 from ..models.pretrained import WEIGHTS
 
-PRETRAINING = {"epochs": 4, "lr": 5e-2}  # of a network that starts here, on the benchmark's source domain
+PRETRAINING = {"epochs": 4, "lr": 5e-2}  # of a network trained here from scratch, on the benchmark's source domain
 
 
 def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[RunSpec]:
     """The fine-tuning runs of a profile, one per seed; `changes` replace fields of the recipe.
 
-    Raises UserError for an unknown benchmark, profile or starting network, and for no seed or one given twice.
+    Raises UserError for an unknown benchmark, profile or starting network, and for no seed or a repeated one.
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise UserError(
             f"seeds are {list(seeds)}; give at least one, and each once: a repeated seed is no further sample"
         )
     manifest = load_manifest(benchmark)
-    fields = (
-        {"benchmark": benchmark, "data": manifest.digest, "model": manifest.head.model}
-        | recipe(benchmark, profile)
-        | changes
-    )
+    fields = {"benchmark": benchmark, "data": manifest.digest, "model": manifest.head.model}
+    fields |= recipe(benchmark, profile)
+    fields |= changes
     init = manifest.head.weights
     if init == "source" and describe(benchmark).source_images:
         init = pretraining(manifest, fields.get("dtype", "float32")).run_id

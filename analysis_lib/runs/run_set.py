@@ -21,7 +21,7 @@ PRE_TRAINED, FINE_TUNED = "pre-trained", "fine-tuned"
 
 @dataclass(frozen=True)
 class RunSet:
-    """The finished runs and their manifest; made by `open_study`."""
+    """Finished runs and their manifest, as `open_study` returns them. Reading never trains."""
 
     manifest: Manifest
     specs: tuple[RunSpec, ...]
@@ -32,9 +32,11 @@ class RunSet:
         return self.manifest.name
 
     def split(self, spec: RunSpec) -> ClassSplit:
+        """The seen and absent classes of a run."""
         return self.manifest.class_split(spec.seed, spec.seen)
 
     def checkpoints(self, spec: RunSpec) -> dict[str, int]:
+        """The epochs of the pre-trained and the fine-tuned network, by name."""
         return {PRE_TRAINED: 0, FINE_TUNED: spec.epochs}
 
     def epochs(self, spec: RunSpec) -> list[int]:
@@ -61,14 +63,16 @@ class RunSet:
     def prepared(self, spec: RunSpec, index: torch.Tensor, device: torch.device) -> PreparedImages:
         """Images by their rows in the manifest, in the run's float type and without augmentation."""
         head = self.manifest.head
-        return PreparedImages(
-            load_images(self.manifest), index, normalizer(head.mean, head.std, getattr(torch, spec.dtype), device)
-        )
+        normalize = normalizer(head.mean, head.std, getattr(torch, spec.dtype), device)
+        return PreparedImages(load_images(self.manifest), index, normalize)
 
     def clusters(self, outputs: Outputs) -> torch.Tensor:
-        """(N,) int64: samples of one group of the manifest, such as variants of a drawing, share a number; they are no
-        independent samples."""
-        return torch.tensor(pd.factorize(self.manifest.body["group"].iloc[outputs.index.numpy()])[0])
+        """The cluster of each sample, (N,) int64: samples of one group of the manifest share a number.
+
+        Samples of one cluster, such as variants of a drawing, are not independent.
+        """
+        groups = self.manifest.body["group"].iloc[outputs.index.numpy()]
+        return torch.tensor(pd.factorize(groups)[0])
 
     def curve(self, spec: RunSpec, epoch: int) -> SeenAbsentCurve:
         """The seen-absent curve of the test samples."""

@@ -1,6 +1,7 @@
-"""Studies: questions, the runs that each needs, and the door through which these are made.
+"""Studies: each is a question with the runs that it needs and the tables that answer it.
 
-A study declares its runs; what reads them never trains. A new study is a file with its tables, and a line here.
+A study declares its runs; reading them never trains. A new study is a file with its tables, and a line here. Imports
+core, analysis, benchmarks, models and runs.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +24,12 @@ def plan_with_folds(benchmark: str, profile: str, seeds: Sequence[int]) -> list[
 
 @dataclass(frozen=True)
 class Study:
-    """question : what it asks; runs : what it needs for a benchmark, a profile and seeds; then : further runs that can
-    be named only once those are finished, given the runs of the profile."""
+    """A question and the runs that answer it.
+
+    question : in words.
+    runs : from a benchmark, a profile and seeds to the specs of its runs.
+    then : from the finished runs of the profile to the specs of further runs, which depend on them.
+    """
 
     question: str
     runs: Callable[[str, str, Sequence[int]], list[RunSpec]]
@@ -55,20 +60,26 @@ def make_runs(
     for name in names:
         if name not in STUDIES:
             raise unknown("study", name, STUDIES)
-    first = dict.fromkeys(spec for name in names for spec in STUDIES[name].runs(benchmark, profile, seeds))
+    first: dict[RunSpec, None] = {}  # an ordered set
+    for name in names:
+        first |= dict.fromkeys(STUDIES[name].runs(benchmark, profile, seeds))
     for spec in first:
         execute(spec, device)
         yield spec
     base = RunSet(load_manifest(benchmark), tuple(plan(benchmark, profile, seeds)), device)
-    for spec in dict.fromkeys(spec for name in names for spec in STUDIES[name].then(base)):
+    further: dict[RunSpec, None] = {}
+    for name in names:
+        further |= dict.fromkeys(STUDIES[name].then(base))
+    for spec in further:
         if spec not in first:
             execute(spec, device)
             yield spec
 
 
 def open_study(name: str, benchmark: str, profile: str, seeds: Sequence[int], device: str = "") -> RunSet:
-    """The runs of a profile, opened for reading; makes what the study declares and is missing. Raises as
-    `make_runs`.
+    """The runs of a profile, opened for reading, after making those of the study that are missing.
+
+    Raises as `make_runs`.
     """
     for _ in make_runs([name], benchmark, profile, seeds, device):
         pass

@@ -1,4 +1,4 @@
-"""Accuracies and the softmax decomposition of a study's runs, epoch by epoch."""
+"""Accuracies and softmax decomposition of a study's runs, by epoch."""
 
 import pandas as pd
 
@@ -12,11 +12,11 @@ from ..runs.run_set import FINE_TUNED, PRE_TRAINED, RunSet
 
 
 def metrics_by_epoch(runs: RunSet) -> pd.DataFrame:
-    """Everything that is one number per checkpoint: columns seed, epoch, metric, value, samples.
+    """Metrics that are one number per checkpoint: columns seed, epoch, metric, value, samples.
 
-    Metrics: the five head accuracies; `ncm_` the same with class means from all classes' training images (*oracle*
-    features probe); `p_absent_*`, `p_within_*`, `confusion_*`, `wrong_within_*`, `wrong_group_*` of the softmax
-    decomposition; `ausuc`; `alg`, gamma from the fine-tuning data.
+    Metrics: the five accuracies of the head; `ncm_`, the same of the nearest-class-mean probe, with class means from
+    training images of all classes (*oracle*); `p_absent_*`, `p_within_*`, `confusion_*`, `wrong_within_*`,
+    `wrong_group_*` of the softmax decomposition; `ausuc`; `alg`, gamma from the fine-tuning data.
     """
     rows = []
     for spec in runs.specs:
@@ -28,9 +28,8 @@ def metrics_by_epoch(runs: RunSet) -> pd.DataFrame:
             probe = accuracies(ncm_scores(test.features, means), test.labels, split)
             n_seen = int(split.is_seen(test.labels).sum())
             n = {"s": n_seen, "u": len(test.labels) - n_seen, "y": len(test.labels)}
-            measured = accuracies(test.logits, test.labels, split) | {
-                f"ncm_{key}": value for key, value in probe.items()
-            }
+            measured = accuracies(test.logits, test.labels, split)
+            measured |= {f"ncm_{key}": value for key, value in probe.items()}
             measured |= softmax_decomposition(test.logits, test.labels, split).summary()
             measured["ausuc"] = seen_absent_curve(test.logits, test.labels, split).ausuc
             rows += [(spec.seed, epoch, metric, value, n[METRICS[metric].group]) for metric, value in measured.items()]
@@ -47,16 +46,17 @@ def checkpoints_only(runs: RunSet, by_epoch: pd.DataFrame) -> pd.DataFrame:
 
 
 def seen_confusions(runs: RunSet) -> pd.DataFrame:
-    """Which seen classes take the absent samples after fine-tuning: columns seed, absent, seen, taken, of.
+    """The seen classes predicted for absent samples after fine-tuning: columns seed, absent, seen, taken, of.
 
-    A row counts test samples of one absent class that are predicted as one seen class, `of` all of that absent class.
+    `taken` counts the test samples of one absent class that are predicted as one seen class, `of` all samples of the
+    absent class.
     """
-    names, rows = runs.manifest.class_names, []
+    names = runs.manifest.class_names
+    rows = []
     for spec in runs.specs:
         test = runs.outputs(spec, spec.epochs, "test")
         total = test.labels.bincount(minlength=len(names)).tolist()
-        rows += [
-            (spec.seed, names[absent], names[seen], taken, total[absent])
-            for absent, seen, taken in confusion.seen_confusions(test.logits, test.labels, runs.split(spec)).tolist()
-        ]
+        confusions = confusion.seen_confusions(test.logits, test.labels, runs.split(spec))
+        for absent, seen, taken in confusions.tolist():
+            rows.append((spec.seed, names[absent], names[seen], taken, total[absent]))
     return pd.DataFrame(rows, columns=["seed", "absent", "seen", "taken", "of"])

@@ -1,7 +1,7 @@
-"""Shifts of the absent logits over a study's runs: how each estimator chooses gamma, and what the choice gives.
+"""Calibration of a study's runs: gamma by each estimator, and the accuracies with it.
 
-Which estimators look at labels of absent classes (*oracle*) or at unlabelled target images (*transductive*) stands in
-`ESTIMATORS`; every other gamma comes from the fine-tuning data.
+`ESTIMATORS` says which estimators use labels of absent classes (*oracle*) or unlabelled target images (*transductive*).
+Every other gamma comes from the fine-tuning data.
 """
 
 import pandas as pd
@@ -15,7 +15,7 @@ from .accuracy import checkpoints_only
 
 
 def evidence(runs: RunSet, spec: RunSpec, folds: bool = True) -> Evidence:
-    """All that estimators may look at in a finished run; without the folds where these were not made."""
+    """The data of a finished run that estimators may use; without folds, if their runs were not made."""
     after, test = runs.fine_tuning_outputs(spec, spec.epochs), runs.outputs(spec, spec.epochs, "test")
     return Evidence(
         after.logits,
@@ -40,23 +40,24 @@ def gammas(runs: RunSet, spec: RunSpec) -> dict[str, float]:
 
 
 def calibrations(runs: RunSet) -> pd.DataFrame:
-    """Shifts and what they give: columns seed, checkpoint, method, gamma, acc_sy, acc_uy, acc_yy, share.
+    """gamma and accuracies by each method: columns seed, checkpoint, method, gamma, acc_sy, acc_uy, acc_yy, share.
 
-    The pre-trained model with no shift, ALG's and the oracle's; the fine-tuned one with every method of `gammas`.
-    `share` is the part of the oracle's gain in Acc_Y/Y over no shift that a method reaches.
+    The pre-trained model has no shift, ALG's and the oracle's; the fine-tuned one every method of `gammas`. `share` is
+    the recovered gain: the method's gain in Acc_Y/Y over no shift, divided by the oracle's.
     """
     rows = []
     for spec in runs.specs:
         start, end = runs.curve(spec, 0), runs.curve(spec, spec.epochs)
         before = runs.fine_tuning_outputs(spec, 0)
-        plain = {
+        before_gammas = {
             NONE: 0.0,
             ALG: average_logit_gap(before.logits, before.labels, runs.split(spec)),
             ORACLE: start.best().gamma,
         }
-        for checkpoint, curve, shifts in ((PRE_TRAINED, start, plain), (FINE_TUNED, end, gammas(runs, spec))):
+        shifted = ((PRE_TRAINED, start, before_gammas), (FINE_TUNED, end, gammas(runs, spec)))
+        for checkpoint, curve, chosen in shifted:
             none, best = curve.at(0.0).acc_yy, curve.best().acc_yy
-            for method, gamma in shifts.items():
+            for method, gamma in chosen.items():
                 point = curve.at(gamma)
                 share = (point.acc_yy - none) / (best - none) if best > none else float("nan")
                 rows.append(
@@ -71,18 +72,15 @@ def curves(runs: RunSet) -> pd.DataFrame:
     for spec in runs.specs:
         for checkpoint, epoch in runs.checkpoints(spec).items():
             curve = runs.curve(spec, epoch)
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "seed": spec.seed,
-                        "checkpoint": checkpoint,
-                        "gamma": curve.gamma,
-                        "acc_sy": curve.acc_sy,
-                        "acc_uy": curve.acc_uy,
-                        "acc_yy": curve.acc_yy,
-                    }
-                )
-            )
+            columns = {
+                "seed": spec.seed,
+                "checkpoint": checkpoint,
+                "gamma": curve.gamma,
+                "acc_sy": curve.acc_sy,
+                "acc_uy": curve.acc_uy,
+                "acc_yy": curve.acc_yy,
+            }
+            frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -92,9 +90,9 @@ def long_form(calibrated: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(runs: RunSet, by_epoch: pd.DataFrame, calibrated: pd.DataFrame) -> pd.DataFrame:
-    """Everything about both checkpoints in one tidy table: columns seed, checkpoint, metric, value.
+    """All metrics of both checkpoints in one tidy table: columns seed, checkpoint, metric, value.
 
-    Metrics: those of `metrics_by_epoch`, and for each shift its gamma and accuracies, as in `gamma* (oracle): acc_uy`.
+    Metrics: those of `metrics_by_epoch`, and gamma and accuracies of each method, such as `gamma* (oracle): acc_uy`.
     """
     shifted = long_form(calibrated).query("method != @NONE")
     shifted["metric"] = shifted["method"] + ": " + shifted["metric"]

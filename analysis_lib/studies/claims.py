@@ -1,6 +1,4 @@
-"""Everything that the claims ask for, gathered from a study: one table of differences and means with their
-intervals.
-"""
+"""The evidence for the claims: one table of differences and means with their intervals."""
 
 import pandas as pd
 
@@ -14,17 +12,15 @@ COLUMNS = ["quantity", "mean", "low", "high", "n_samples", "n_seeds", "interval"
 
 
 def gather(runs: RunSet) -> pd.DataFrame:
-    """The evidence for `analysis.stats.claims.judge`: columns quantity (a Contrast or a Level), mean, low, high,
-    n_samples, n_seeds, interval.
+    """The evidence for `analysis.stats.claims.judge`.
 
-    Differences of accuracies come with a paired bootstrap over test samples and seeds; what is one number per seed
-    with a Student interval; means over targets, and rank correlations over classes, with a bootstrap over these. The
-    targets are those of the first seed.
+    Columns: quantity (a Contrast or a Level), mean, low, high, n_samples, n_seeds, interval. Differences of accuracies
+    have a paired bootstrap over test samples and seeds; metrics with one number per seed a Student interval; means over
+    targets, and rank correlations over classes, a bootstrap over these. The targets are those of the first seed.
     """
     by_epoch = head.head_by_epoch(runs)
-    ends = pd.concat(
-        [checkpoints_only(runs, table) for table in (metrics_by_epoch(runs).query("metric == 'ausuc'"), by_epoch)]
-    )
+    ausuc = metrics_by_epoch(runs).query("metric == 'ausuc'")
+    ends = pd.concat([checkpoints_only(runs, ausuc), checkpoints_only(runs, by_epoch)])
     parts = [
         uncertainty.evidence(runs, calibration.calibrations(runs), ends.dropna(subset="value")),
         _last(runs, by_epoch),
@@ -35,7 +31,7 @@ def gather(runs: RunSet) -> pd.DataFrame:
 
 
 def _last(runs: RunSet, head: pd.DataFrame) -> pd.DataFrame:
-    """Metrics of the head at the end, which have no before."""
+    """Metrics of the head after fine-tuning, which have no value before."""
     epochs = runs.specs[0].epochs
     table = summary.student(summary.over_seeds(head[head["epoch"] == epochs], ["metric"]))
     return table.assign(
@@ -44,15 +40,16 @@ def _last(runs: RunSet, head: pd.DataFrame) -> pd.DataFrame:
 
 
 def _targets(runs: RunSet) -> pd.DataFrame:
+    """Means over the targets of the first seed."""
     table = first_step.target_means(runs, runs.specs[0])
     interval = table["metric"].map({"common": "jackknife"}).fillna("bootstrap")
     return table.assign(quantity=[Level(TARGETS, metric) for metric in table["metric"]], interval=interval)
 
 
 def _predictions(runs: RunSet) -> pd.DataFrame:
-    found = gain_prediction.correlations(
-        [gain_prediction.by_class(runs, spec) for spec in runs.specs], runs.benchmark
-    ).query("outcome == 'margin_gain'")
+    """Rank correlations of each predictor with the gain in margin."""
+    tables = [gain_prediction.by_class(runs, spec) for spec in runs.specs]
+    found = gain_prediction.correlations(tables, runs.benchmark).query("outcome == 'margin_gain'")
     return found.assign(
         quantity=[Level(SPEARMAN, predictor) for predictor in found["predictor"]],
         n_samples=found["n_classes"],

@@ -1,7 +1,7 @@
-"""The head and the features of a study's runs, epoch by epoch, as tidy tables: columns seed, epoch, metric, value.
+"""Features of a study's runs, by epoch and by checkpoint, as tidy tables.
 
-Epoch 0 is the pre-trained network. Features and logits are those of the test samples unless a metric says otherwise.
-Whatever is asked of absent samples uses their labels (*oracle*), to understand and not to deploy.
+Epoch 0 is the pre-trained network. Features are those of the test samples unless a metric says otherwise. Metrics of
+absent samples use their labels (*oracle*), for analysis and not for deployment.
 """
 
 import pandas as pd
@@ -13,38 +13,37 @@ from ..analysis.metrics.ncm import class_means
 from ..core import files, paths
 from ..core.run_spec import RunSpec
 from ..core.seeds import seed_for
-from ..runs.run_set import PRE_TRAINED, RunSet
+from ..runs.run_set import FINE_TUNED, PRE_TRAINED, RunSet
 
 COLUMNS = ["seed", "epoch", "metric", "value"]
 VIEWS = ("pca", "umap", "tsne")
 
 
 def features_by_epoch(runs: RunSet) -> pd.DataFrame:
-    """How the features move and spread.
+    """Displacement and dispersion of the features: columns seed, epoch, metric, value.
 
     Metrics: `displacement_s displacement_u cosine_class cosine_s cosine_u cosine_su` and `cka` against epoch 0;
-    `motion_*_train` and `motion_*_test`, of class means since the epoch stored before; the 16 of `motion.dispersion` as
-    `<part>_<group>_<to>`.
+    `motion_*_train` and `motion_*_test`, the displacement of class means since the last stored epoch; the 16 distances
+    of `feature_drift.dispersion` as `<part>_<group>_<to>`.
     """
     rows = []
     for spec in runs.specs:
-        split, first, last_means = runs.split(spec), runs.outputs(spec, 0, "test"), None
+        split, first = runs.split(spec), runs.outputs(spec, 0, "test")
+        last_means = {}
         for epoch in runs.epochs(spec):
-            train, test = (runs.outputs(spec, epoch, part) for part in ("train", "test"))
+            train, test = runs.outputs(spec, epoch, "train"), runs.outputs(spec, epoch, "test")
             spread = feature_drift.dispersion(train.features, train.labels, test.features, test.labels, split)
             found = {f"{part}_{group}_{to}": distance for part, group, to, distance in spread.itertuples(index=False)}
             means = {
-                part: class_means(outputs.features, outputs.labels, split.num_classes)
-                for part, outputs in (("train", train), ("test", test))
+                "train": class_means(train.features, train.labels, split.num_classes),
+                "test": class_means(test.features, test.labels, split.num_classes),
             }
             if epoch:
                 found |= feature_drift.displacement(first.features, test.features, test.labels, split)
                 found["cka"] = feature_space.linear_cka(first.features, test.features)
                 for part, now in means.items():
-                    found |= {
-                        f"{name}_{part}": value
-                        for name, value in feature_drift.mean_motion(last_means[part], now, split).items()
-                    }
+                    motion = feature_drift.mean_motion(last_means[part], now, split)
+                    found |= {f"{name}_{part}": value for name, value in motion.items()}
             last_means = means
             rows += [(spec.seed, epoch, *pair) for pair in found.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -59,19 +58,16 @@ def space_by_checkpoint(runs: RunSet) -> pd.DataFrame:
     rows = []
     for spec in runs.specs:
         for checkpoint, epoch in runs.checkpoints(spec).items():
-            train, test = (runs.outputs(spec, epoch, part) for part in ("train", "test"))
-            found = {
-                "separability": feature_drift.separability(
-                    train.features, train.labels, test.features, test.labels, runs.split(spec)
-                )
-            }
+            train, test = runs.outputs(spec, epoch, "train"), runs.outputs(spec, epoch, "test")
+            auc = feature_drift.separability(train.features, train.labels, test.features, test.labels, runs.split(spec))
+            found = {"separability": auc}
             found |= feature_space.feature_dimensions(test.features)
             rows += [(spec.seed, checkpoint, *pair) for pair in found.items()]
     return pd.DataFrame(rows, columns=["seed", "checkpoint", "metric", "value"])
 
 
 def views(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
-    """Unit test features before and after in one plane, by PCA, UMAP and t-SNE; made once and stored beside the run.
+    """Unit test features before and after in one plane, by PCA, UMAP and t-SNE; computed once and cached.
 
     Columns: view, sample (row of the manifest), label (class name), group, checkpoint, x, y.
     """
@@ -79,21 +75,24 @@ def views(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
     ends = {checkpoint: runs.outputs(spec, epoch, "test") for checkpoint, epoch in runs.checkpoints(spec).items()}
 
     def project() -> dict[str, torch.Tensor]:
-        before, after = (normalize(part.features.double(), dim=1) for part in ends.values())
+        before = normalize(ends[PRE_TRAINED].features.double(), dim=1)
+        after = normalize(ends[FINE_TUNED].features.double(), dim=1)
         seed = seed_for("views", spec.run_id) % 2**32
-        planes = (
-            feature_space.joint_pca(before, after)[:2],
-            feature_space.joint_umap(before, after, seed),
-            feature_space.joint_tsne(before, after, seed),
-        )
-        return {view: torch.stack(pair) for view, pair in zip(VIEWS, planes)}
+        planes = {
+            "pca": feature_space.joint_pca(before, after)[:2],
+            "umap": feature_space.joint_umap(before, after, seed),
+            "tsne": feature_space.joint_tsne(before, after, seed),
+        }
+        return {view: torch.stack(pair) for view, pair in planes.items()}
 
-    points, test = files.cached(paths.run_views(spec.run_id), project), ends[PRE_TRAINED]
+    points = files.cached(paths.run_views(spec.run_id), project)
+    test = ends[PRE_TRAINED]
     groups = ["seen" if seen else "absent" for seen in split.is_seen(test.labels)]
     names = [runs.manifest.class_names[y] for y in test.labels]
-    frames = [
-        pd.DataFrame(
-            {
+    frames = []
+    for view in VIEWS:
+        for checkpoint, plane in zip(ends, points[view]):
+            columns = {
                 "view": view,
                 "sample": test.index,
                 "label": names,
@@ -102,8 +101,5 @@ def views(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
                 "x": plane[:, 0],
                 "y": plane[:, 1],
             }
-        )
-        for view in VIEWS
-        for checkpoint, plane in zip(ends, points[view])
-    ]
+            frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)

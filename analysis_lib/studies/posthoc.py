@@ -1,6 +1,6 @@
-"""Every post-hoc treatment of the fine-tuned network side by side: shifts by gamma, the other baselines, and WiSE.
+"""Post-hoc methods for the fine-tuned network compared: shifts by gamma, the other baselines, and WiSE.
 
-One row per seed and method, on test samples; what a method costs is measured apart, because seconds are no result.
+Accuracies are on test samples, per seed and method. Costs are measured apart, because seconds are not reproducible.
 """
 
 import time
@@ -27,21 +27,20 @@ from ..runs.pcv_folds import fold_specs
 from ..runs.run_set import RunSet
 from . import calibration
 
-WISE, ALPHA = "wise", 0.5  # the interpolation's middle, which its authors take where there is nothing to choose by
+WISE, ALPHA = "wise", 0.5  # the midpoint of the interpolation, which its authors take if there is no data to choose by
 MEASURES = ("acc_sy", "acc_uy", "acc_yy", "acc_ss", "acc_uu", "ausuc", "ece_y", "ece_s", "ece_u")
 
 
 def is_oracle(method: str) -> bool:
-    """Whether an estimator or a baseline looks at labels of absent classes."""
+    """Whether an estimator or a baseline uses labels of absent classes."""
     entry = ESTIMATORS.get(method) or BASELINES.get(method)
     return entry is not None and entry.oracle
 
 
 def interpolated_outputs(runs: RunSet, spec: RunSpec) -> Outputs:
-    """Test Outputs of the network halfway between before and after fine-tuning (WiSE); stored once made."""
-    return Outputs(
-        **files.cached(paths.run_interpolated(spec.run_id, ALPHA, "test"), lambda: vars(_interpolate(runs, spec)))
-    )
+    """Test Outputs of the network halfway between before and after fine-tuning (WiSE), computed once and cached."""
+    path = paths.run_interpolated(spec.run_id, ALPHA, "test")
+    return Outputs(**files.cached(path, lambda: vars(_interpolate(runs, spec))))
 
 
 def _interpolate(runs: RunSet, spec: RunSpec) -> Outputs:
@@ -53,20 +52,21 @@ def _interpolate(runs: RunSet, spec: RunSpec) -> Outputs:
 
 
 def treatments(runs: RunSet, spec: RunSpec) -> dict[str, Callable[[], torch.Tensor]]:
-    """Each method as a function that gives the scores (N, C) of the test samples: shifts, `wise`, then `BASELINES`."""
+    """Each method as a function that returns scores (N, C) of the test samples: shifts, `wise`, then `BASELINES`."""
     split, test = runs.split(spec), runs.outputs(spec, spec.epochs, "test")
     train, own = runs.outputs(spec, spec.epochs, "train"), runs.fine_tuning_outputs(spec, spec.epochs)
+    weight, bias = runs.head(spec, spec.epochs)
     inputs = PostHoc(
-        split,
-        test.features,
-        test.logits,
-        *runs.head(spec, spec.epochs),
-        own.logits,
-        own.labels,
-        runs.fine_tuning_outputs(spec, 0).logits,
-        class_means(train.features, train.labels, split.num_classes),
+        split=split,
+        features=test.features,
+        logits=test.logits,
+        weight=weight,
+        bias=bias,
+        train_logits=own.logits,
+        train_labels=own.labels,
+        pretrained_train_logits=runs.fine_tuning_outputs(spec, 0).logits,
+        class_means=class_means(train.features, train.labels, split.num_classes),
     )
-
     evidence = calibration.evidence(runs, spec)
 
     def shifted(method: str) -> torch.Tensor:
@@ -78,11 +78,11 @@ def treatments(runs: RunSet, spec: RunSpec) -> dict[str, Callable[[], torch.Tens
 
 
 def comparison(runs: RunSet) -> pd.DataFrame:
-    """What every treatment gives: columns seed, method, oracle, metric, value.
+    """Accuracies and calibration errors of every method: columns seed, method, oracle, metric, value.
 
-    Metrics: the five accuracies, `ausuc`, and the expected calibration errors `ece_y ece_s ece_u`, NaN where scores are
-    no logits. The row `none` is the network before any treatment. `oracle` marks what used absent-class labels. A
-    method that the benchmark does not allow is left out with a line in the log.
+    Metrics: the five accuracies, `ausuc`, and the expected calibration errors `ece_y ece_s ece_u`, NaN if the scores
+    are not logits. The method `none` is the fine-tuned network as it is. `oracle` marks methods that use labels of
+    absent classes. A method that is not possible on the benchmark is left out with a line in the log.
     """
     rows = []
     for spec in runs.specs:
@@ -96,37 +96,35 @@ def comparison(runs: RunSet) -> pd.DataFrame:
             measured = accuracies(scores, labels, split) | {"ausuc": seen_absent_curve(scores, labels, split).ausuc}
             if method not in BASELINES or BASELINES[method].scores_are_logits:
                 measured |= calibration_errors(scores, labels, split)
-            rows += [
-                (spec.seed, method, is_oracle(method), name, measured.get(name, float("nan"))) for name in MEASURES
-            ]
+            for name in MEASURES:
+                rows.append((spec.seed, method, is_oracle(method), name, measured.get(name, float("nan"))))
     return pd.DataFrame(rows, columns=["seed", "method", "oracle", "metric", "value"])
 
 
 def costs(runs: RunSet) -> pd.DataFrame:
-    """What a treatment costs beyond the fine-tuning, on this machine and the first seed: columns method, seconds,
-    extra_training.
+    """The cost of each method beyond the fine-tuning, on this machine and the first seed.
 
-    seconds : from stored Outputs to scores, for WiSE with the forward passes of the network between.
-    extra_training : images shown to networks that the method trains, over those shown in the fine-tuning.
+    Columns: method, seconds, extra_training.
+    seconds : from stored Outputs to scores; for WiSE with the forward passes of the interpolated network.
+    extra_training : training images of the networks that the method trains, over those of the fine-tuning.
     """
     spec = runs.specs[0]
     rows = []
-    shown = sum(len(_trained_rows(runs, fold)) for fold in fold_specs(spec)) / len(_trained_rows(runs, spec))
+    fold_images = sum(len(_trained_rows(runs, fold)) for fold in fold_specs(spec)) / len(_trained_rows(runs, spec))
     for method in treatments(runs, spec):
-        # the first warms up
-        for treat in ((treatments(runs, spec) | {WISE: partial(_interpolate, runs, spec)})[method] for _ in range(2)):
+        for _ in range(2):  # the first warms up
+            found = treatments(runs, spec)
+            found[WISE] = partial(_interpolate, runs, spec)
             begin = time.perf_counter()
-            treat()
-        rows.append(
-            (
-                method,
-                time.perf_counter() - begin,
-                shown if method in ESTIMATORS and ESTIMATORS[method].extra_training else 0.0,
-            )
-        )
+            found[method]()
+            seconds = time.perf_counter() - begin
+        trains = method in ESTIMATORS and ESTIMATORS[method].extra_training
+        rows.append((method, seconds, fold_images if trains else 0.0))
     return pd.DataFrame(rows, columns=["method", "seconds", "extra_training"])
 
 
 def _trained_rows(runs: RunSet, spec: RunSpec) -> torch.Tensor:
-    split, train = runs.split(spec), split_parts(runs.manifest, spec, runs.split(spec))["train"]
+    """The rows of the manifest that a run trains on."""
+    split = runs.split(spec)
+    train = split_parts(runs.manifest, spec, split)["train"]
     return train[split.is_seen(runs.manifest.labels[train])]

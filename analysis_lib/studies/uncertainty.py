@@ -1,8 +1,8 @@
-"""How sure a study's numbers are: paired intervals over test samples and seeds, and over seeds alone.
+"""Confidence intervals for a study's numbers: paired, over test samples and seeds, or over seeds alone.
 
-Whatever is a mean over test samples gets a paired bootstrap in which every gamma is held fixed and the samples of one
-group (variants of one drawing) are drawn together; how much an estimator's own choice varies with the fine-tuning
-samples is asked apart, in `gamma_intervals`.
+Means over test samples have a paired bootstrap in which every gamma is held fixed, and the samples of one cluster
+(variants of one drawing) are drawn together. `gamma_intervals` measures apart how much an estimator's gamma varies with
+the fine-tuning samples.
 """
 
 from dataclasses import replace
@@ -11,27 +11,25 @@ import pandas as pd
 import torch
 
 from ..analysis.gamma.curve import shift_logits
-from ..analysis.gamma.estimators import ESTIMATORS, FOLDS, PRETRAINED, estimate_gamma, offered
+from ..analysis.gamma.estimators import ESTIMATORS, FOLDS, PRETRAINED, Evidence, estimate_gamma, offered
 from ..analysis.gamma.estimators.pseudo_cv import Fold
-from ..analysis.metrics.accuracy import max_over
+from ..analysis.metrics.accuracy import group_masks, max_over
 from ..analysis.metrics.decomposition import softmax_decomposition
 from ..analysis.metrics.ncm import class_means, ncm_scores
 from ..analysis.stats import summary
 from ..analysis.stats.bootstrap import bootstrap_differences, draw_cluster_resamples
 from ..analysis.stats.claims import AFTER, BEFORE, BEST_BEFORE, Contrast, State, change
-from ..core.class_split import ClassSplit
 from ..core.seeds import generator_for
 from ..runs.run_set import FINE_TUNED, PRE_TRAINED, RunSet
 from . import calibration
 
-KEYS = {"acc_sy": "s", "acc_uy": "u", "acc_yy": "y"}  # the accuracies that a shift changes, and whose they are
-# means over test samples of each checkpoint
+KEYS = {"acc_sy": "s", "acc_uy": "u", "acc_yy": "y"}  # the accuracies that a shift changes, and their groups
+# other means over the test samples of each checkpoint, and their groups
 PROBES = {"acc_uu": "u", "ncm_acc_sy": "s", "ncm_acc_uy": "u", "p_absent_u": "u"}
 
 
 def sample_values(runs: RunSet, calibrated: pd.DataFrame) -> tuple[list[tuple[State, str]], list[torch.Tensor]]:
-    """What each test sample contributes to each metric: M names and, for each seed, (M, N) float64, NaN outside the
-    group.
+    """The value of each test sample for each metric: M names and, for each seed, (M, N) float64, NaN outside the group.
 
     A name is a state and a metric: one of `KEYS` for the rows of `calibrated` (from `calibration.calibrations`), one of
     `PROBES` for each checkpoint. NCM means use all classes' training images (*oracle*).
@@ -42,17 +40,15 @@ def sample_values(runs: RunSet, calibrated: pd.DataFrame) -> tuple[list[tuple[St
         tests = {checkpoint: runs.outputs(spec, epoch, "test") for checkpoint, epoch in runs.checkpoints(spec).items()}
         for line in calibrated[calibrated["seed"] == spec.seed].itertuples():
             test = tests[line.checkpoint]
-            right = shift_logits(test.logits, split, line.gamma).argmax(1) == test.labels
+            masks = group_masks(test.labels, split)
+            right = (shift_logits(test.logits, split, line.gamma).argmax(1) == test.labels).double()
             for key, group in KEYS.items():
-                rows[State(line.checkpoint, line.method), key] = right.double().where(
-                    _members(split, test.labels)[group], torch.nan
-                )
+                rows[State(line.checkpoint, line.method), key] = right.where(masks[group], torch.nan)
         for checkpoint, epoch in runs.checkpoints(spec).items():
             test, train = tests[checkpoint], runs.outputs(spec, epoch, "train")
-            nearest = (
-                ncm_scores(test.features, class_means(train.features, train.labels, split.num_classes)).argmax(1)
-                == test.labels
-            )
+            masks = group_masks(test.labels, split)
+            means = class_means(train.features, train.labels, split.num_classes)
+            nearest = ncm_scores(test.features, means).argmax(1) == test.labels
             measured = {
                 "acc_uu": max_over(test.logits, split.absent)[1] == test.labels,
                 "ncm_acc_sy": nearest,
@@ -60,21 +56,14 @@ def sample_values(runs: RunSet, calibrated: pd.DataFrame) -> tuple[list[tuple[St
                 "p_absent_u": softmax_decomposition(test.logits, test.labels, split).p_absent,
             }
             for probe, group in PROBES.items():
-                rows[State(checkpoint), probe] = (
-                    measured[probe].double().where(_members(split, test.labels)[group], torch.nan)
-                )
+                rows[State(checkpoint), probe] = measured[probe].double().where(masks[group], torch.nan)
         values.append(torch.stack(list(rows.values())))
     return list(rows), values
 
 
-def _members(split: ClassSplit, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-    """(N,) bool of the samples in each group."""
-    seen = split.is_seen(labels)
-    return {"s": seen, "u": ~seen, "y": torch.ones_like(seen)}
-
-
 def calibration_intervals(runs: RunSet, calibrated: pd.DataFrame) -> pd.DataFrame:
-    """Every state of `calibration.calibrations` minus the pre-trained model without a shift.
+    """Intervals of the differences between every state of `calibration.calibrations` and the unshifted pre-trained
+    model.
 
     Columns: checkpoint, method, metric, mean, low, high, n_samples, n_seeds.
     """
@@ -82,13 +71,12 @@ def calibration_intervals(runs: RunSet, calibrated: pd.DataFrame) -> pd.DataFram
     states = dict.fromkeys(state for state, _ in names if state.method and state != BEFORE)
     contrasts = [Contrast(state, BEFORE, key) for state in states for key in KEYS]
     table = _differences(runs, names, values, contrasts)
-    return pd.DataFrame(
-        {
-            "checkpoint": [contrast.a.checkpoint for contrast in contrasts],
-            "method": [contrast.a.method for contrast in contrasts],
-            "metric": [contrast.metric for contrast in contrasts],
-        }
-    ).join(table[["mean", "low", "high", "n_samples", "n_seeds"]])
+    named = {
+        "checkpoint": [contrast.a.checkpoint for contrast in contrasts],
+        "method": [contrast.a.method for contrast in contrasts],
+        "metric": [contrast.metric for contrast in contrasts],
+    }
+    return pd.DataFrame(named).join(table[["mean", "low", "high", "n_samples", "n_seeds"]])
 
 
 def _differences(
@@ -100,27 +88,24 @@ def _differences(
 
 
 def evidence(runs: RunSet, calibrated: pd.DataFrame, over_seeds: pd.DataFrame) -> pd.DataFrame:
-    """All differences that claims may ask for, each with the interval that fits it.
+    """All differences that claims use, each with its interval.
 
-    over_seeds : columns seed, checkpoint, metric, value, of what is one number per seed. Columns: quantity (a
+    over_seeds : columns seed, checkpoint, metric, value, for metrics with one number per seed. Columns: quantity (a
     Contrast), mean, low, high, n_samples, n_seeds, interval: `bootstrap` over test samples and seeds, or `Student` over
     seeds.
     """
     names, values = sample_values(runs, calibrated)
-    # what fine-tuning changed is measured without a shift, and is named without one
-    measured = [Contrast(State(FINE_TUNED), State(PRE_TRAINED), probe) for probe in PROBES] + [
-        Contrast(AFTER, BEFORE, key) for key in KEYS
-    ]
+    # the changes by fine-tuning are measured without a shift, and their names do not mention one
+    measured = [Contrast(State(FINE_TUNED), State(PRE_TRAINED), probe) for probe in PROBES]
+    measured += [Contrast(AFTER, BEFORE, key) for key in KEYS]
     named = [change(metric) for metric in (*PROBES, *KEYS)]
     for method in list(ESTIMATORS)[1:]:
         for other in (AFTER, BEFORE, BEST_BEFORE):
             own = [Contrast(State(FINE_TUNED, method), other, key) for key in KEYS]
-            measured, named = measured + own, named + own
-    drawn = (
-        _differences(runs, names, values, measured)
-        .drop(columns=["a", "b"])
-        .assign(quantity=named, interval="bootstrap")
-    )
+            measured += own
+            named += own
+    drawn = _differences(runs, names, values, measured).drop(columns=["a", "b"])
+    drawn = drawn.assign(quantity=named, interval="bootstrap")
     changes = summary.change(over_seeds, PRE_TRAINED, FINE_TUNED, "checkpoint", ["metric"])
     student = changes.assign(
         quantity=[change(metric) for metric in changes["metric"]], n_seeds=changes["n"], interval="Student"
@@ -130,49 +115,44 @@ def evidence(runs: RunSet, calibrated: pd.DataFrame, over_seeds: pd.DataFrame) -
 
 
 def gamma_intervals(runs: RunSet, resamples: int = 200) -> pd.DataFrame:
-    """How far each estimator's gamma varies with the fine-tuning samples drawn: columns seed, method, gamma, low, high,
-    n.
+    """95 % intervals of each estimator's gamma over the fine-tuning samples: columns seed, method, gamma, low, high, n.
 
-    A bootstrap over the groups of rows that the estimator sees, which for cross-validation are single held-out images
-    of the folds; the networks are held fixed. Transductive ones are left out. n : rows. Source: ours.
+    A bootstrap over the clusters of rows that the estimator uses; for cross-validation, over single held-out images of
+    the folds. The networks are held fixed. Transductive estimators are left out. n : rows. Source: ours.
     """
     methods = offered(frozenset({PRETRAINED, FOLDS}))
     found = []
     for spec in runs.specs:
         whole, generator = calibration.evidence(runs, spec), generator_for("gamma", spec.run_id)
+        clusters = runs.clusters(runs.fine_tuning_outputs(spec, spec.epochs))
+        sample_counts, _ = draw_cluster_resamples(clusters, 1, generator, resamples)
         drawn = []
-        for counts in draw_cluster_resamples(
-            runs.clusters(runs.fine_tuning_outputs(spec, spec.epochs)), 1, generator, resamples
-        )[0]:
-            rows = torch.arange(len(counts)).repeat_interleave(counts.long())
-            folds = [
-                _redrawn(fold, torch.randint(len(fold.labels), fold.labels.shape, generator=generator))
-                for fold in whole.folds
-            ]
-            some = replace(
-                whole,
-                logits=whole.logits[rows],
-                labels=whole.labels[rows],
-                pretrained_logits=whole.pretrained_logits[rows],
-                folds=folds,
-            )
+        for counts in sample_counts:
+            some = _redrawn(whole, counts, generator)
             drawn.append({method: estimate_gamma(method, some) for method in methods})
         ends = pd.DataFrame(drawn).quantile([0.025, 0.975])
         n_folds = sum(len(fold.labels) for fold in whole.folds)
-        found += [
-            (
-                spec.seed,
-                method,
-                estimate_gamma(method, whole),
-                *ends[method],
-                n_folds if ESTIMATORS[method].extra_training else len(whole.labels),
-            )
-            for method in methods
-        ]
+        for method in methods:
+            low, high = ends[method]
+            n = n_folds if ESTIMATORS[method].extra_training else len(whole.labels)
+            found.append((spec.seed, method, estimate_gamma(method, whole), low, high, n))
     return pd.DataFrame(found, columns=["seed", "method", "gamma", "low", "high", "n"])
 
 
-def _redrawn(fold: Fold, rows: torch.Tensor) -> Fold:
+def _redrawn(whole: Evidence, counts: torch.Tensor, generator: torch.Generator) -> Evidence:
+    """The evidence with each row as often as `counts` (N,) says, and with each fold's rows drawn with replacement."""
+    rows = torch.arange(len(counts)).repeat_interleave(counts.long())
+    return replace(
+        whole,
+        logits=whole.logits[rows],
+        labels=whole.labels[rows],
+        pretrained_logits=whole.pretrained_logits[rows],
+        folds=[_redrawn_fold(fold, generator) for fold in whole.folds],
+    )
+
+
+def _redrawn_fold(fold: Fold, generator: torch.Generator) -> Fold:
+    rows = torch.randint(len(fold.labels), fold.labels.shape, generator=generator)
     return replace(
         fold, logits=fold.logits[rows], pretrained_logits=fold.pretrained_logits[rows], labels=fold.labels[rows]
     )

@@ -1,1 +1,4 @@
-"""training"""
+"""Training: the one loop, its resume file, optimisers, augmentation, and the hooks of a fine-tuning method.
+
+Imports core only.
+"""

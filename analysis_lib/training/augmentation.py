@@ -7,7 +7,7 @@ from ..core.seeds import on_grid
 
 
 def augment(x: torch.Tensor, scale: tuple[float, float], flip: bool, generator: torch.Generator) -> torch.Tensor:
-    """Random resized crops, and flips, of a whole batch at once on its own device.
+    """Random resized crops, and flips if `flip`, of a whole batch at once on its own device.
 
     x : (N, 3, H, W) float. Each crop covers a share of the area drawn from `scale`; see `draw_crops`.
     """
@@ -16,11 +16,10 @@ def augment(x: torch.Tensor, scale: tuple[float, float], flip: bool, generator: 
 
 
 def draw_crops(n: int, scale: tuple[float, float], flip: bool, generator: torch.Generator) -> torch.Tensor:
-    """Square crops that lie inside the image, as affine maps (n, 2, 3) float64 from the crop's to the image's
-    coordinates.
+    """Random square crops inside the image, as affine maps (n, 2, 3) float64 from crop to image coordinates.
 
-    Both run from -1 to 1. The draws come from a CPU generator and lie on a grid, so every processor and GPU sees the
-    same crops.
+    Both coordinates run from -1 to 1. The draws come from a CPU generator and lie on a grid, so they are the same on
+    every processor and GPU.
     """
 
     def uniform(*shape: int) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """The one training loop: batches in a named order, a cosine learning rate per step, BatchNorm in train mode.
 
-After every epoch it hands the model to a callback and then writes a resume file; that write is what commits the epoch,
-so a run killed at any moment continues from the last commit and ends with the same bytes. What is trained, and on which
-loss, is the method's to say.
+After every epoch it calls a callback with the model and then writes a resume file, which commits the epoch. A run that
+is killed at any moment continues from the last commit and ends with the same bytes. The method decides which weights
+are trained, and on which loss.
 """
 
 import math
@@ -44,9 +44,8 @@ def train(
         history = [{"epoch": 0}]
         commit(model, optimizer, spec, history)
     for epoch in range(len(history), spec.epochs + 1):
-        history.append(
-            {"epoch": epoch} | train_epoch(model, method, optimizer, images, labels, rows, spec, epoch, augmented)
-        )
+        measured = train_epoch(model, method, optimizer, images, labels, rows, spec, epoch, augmented)
+        history.append({"epoch": epoch, **measured})
         if epoch == spec.epochs:
             method.finish(model)
         after_epoch(epoch, model)
@@ -60,13 +59,13 @@ def train(
 def train_epoch(model, method, optimizer, images, labels, rows, spec, epoch, augmented) -> dict[str, float]:
     """One pass over `rows` in the order of the epoch's own stream; arguments as in `train`.
 
-    Returns the mean loss and the accuracy of the batches as they were seen, over n images.
+    Returns the mean loss and the accuracy over n images, each measured on its batch before the step.
     """
     model.train()
     torch.manual_seed(seed_for("noise", spec.run_id, epoch))  # for models with dropout or drop path
     generator = generator_for("loader", spec.run_id, epoch)
     steps = math.ceil(len(rows) / spec.batch_size)
-    # even sizes: none dropped, none tiny
+    # batches of nearly equal size: no image is dropped, and no batch is tiny
     batches = rows[torch.randperm(len(rows), generator=generator)].tensor_split(steps)
     loss_sum, right = 0.0, 0
     for step, batch in enumerate(progress(batches, f"{spec.run_id} epoch {epoch}/{spec.epochs}")):

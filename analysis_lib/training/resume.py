@@ -18,7 +18,7 @@ def commit(model: nn.Module, optimizer: torch.optim.Optimizer, spec: RunSpec, hi
 
 
 def resume(model: nn.Module, optimizer: torch.optim.Optimizer, spec: RunSpec) -> list[dict]:
-    """Load the last committed epoch into model and optimiser; the history is empty when there is none."""
+    """Load the last committed epoch into model and optimiser, and return the history; it is empty if there is none."""
     path = paths.run_checkpoint(spec.run_id)
     if not path.exists():
         return []

@@ -1,4 +1,4 @@
-"""The toy example measured: every quantity of the suite, and the conditions under which the effect fails.
+"""Metrics of the toy example, and variants that show under which conditions the effect fails.
 
 Letters: N points, D = 2 features; S seen and U absent classes, Y both.
 """
@@ -20,7 +20,7 @@ from ...analysis.metrics.ncm import class_means, ncm_scores
 from ...core.class_split import ClassSplit
 from .network import DISSIMILAR, FINE_TUNED, PRE_TRAINED, ToyConfig, ToyData, ToyNet, ToyResult, run_toy
 
-SHOWN = [
+SHOWN = [  # a few of all metrics, for a first look
     "acc_sy",
     "acc_uy",
     "acc_uu",
@@ -31,7 +31,6 @@ SHOWN = [
     "alg_acc_uy",
     "gamma_stand_in",
     "stand_in_acc_uy",
-    # of all metrics, the ones for a first look
     "gamma_star",
     "star_acc_sy",
     "star_acc_uy",
@@ -52,22 +51,23 @@ VARIANTS = {  # one thing changed at a time
 
 @torch.no_grad()
 def toy_metrics(result: ToyResult) -> pd.DataFrame:
-    """Every number of the suite on the target test points: columns checkpoint, metric, value. *Oracle* where marked.
+    """All metrics on the target test points: columns checkpoint, metric, value. Some are *oracle*, as marked.
 
     Per checkpoint: the five head accuracies; `ncm_` the same with class means of all target training points (*oracle*);
     the softmax decomposition; `ausuc`; `gamma_<method>` of every estimator from the fine-tuning data and `gamma_star`
     (*oracle*), each with `<method>_acc_sy`, `_acc_uy` and `_acc_yy` at that gamma. Fine-tuned only: `ncm_change`, NCM
-    Acc_U/Y minus that before; `motion.displacement` of the features (*oracle*); `cosine_nearest`, see
+    Acc_U/Y minus that before; `feature_drift.displacement` of the features (*oracle*); `cosine_nearest`, see
     `nearest_cosines`. Raises UserError as the estimators do.
     """
     split, data = result.config.split, result.data
     pretrained_logits = result.before(data.fine_tuning.x)[1]
     values = {name: _at_checkpoint(model, data, split, pretrained_logits) for name, model in result.models.items()}
-    start, end = (model(data.test.x)[0] for model in result.models.values())
-    values[FINE_TUNED] |= displacement(start, end, data.test.labels, split) | {
-        "ncm_change": values[FINE_TUNED]["ncm_acc_uy"] - values[PRE_TRAINED]["ncm_acc_uy"],
-        "cosine_nearest": nearest_cosines(start, end, data.test.labels, split).mean().item(),
-    }
+    start, _ = result.before(data.test.x)
+    end, _ = result.after(data.test.x)
+    after = values[FINE_TUNED]
+    after |= displacement(start, end, data.test.labels, split)
+    after["ncm_change"] = after["ncm_acc_uy"] - values[PRE_TRAINED]["ncm_acc_uy"]
+    after["cosine_nearest"] = nearest_cosines(start, end, data.test.labels, split).mean().item()
     rows = [(name, metric, value) for name, measured in values.items() for metric, value in measured.items()]
     return pd.DataFrame(rows, columns=["checkpoint", "metric", "value"])
 
@@ -81,12 +81,13 @@ def _at_checkpoint(
     probe = accuracies(ncm_scores(features, means), data.test.labels, split)
     curve = seen_absent_curve(logits, data.test.labels, split)
     evidence = Evidence(model(data.fine_tuning.x)[1], data.fine_tuning.labels, split, pretrained_logits)
-    values = accuracies(logits, data.test.labels, split) | {f"ncm_{key}": value for key, value in probe.items()}
-    values |= softmax_decomposition(logits, data.test.labels, split).summary() | {"ausuc": curve.ausuc}
-    shifts = {method: curve.at(estimate_gamma(method, evidence)) for method in offered(frozenset({PRETRAINED}))} | {
-        "star": curve.best()
-    }
-    for method, point in shifts.items():
+    values = accuracies(logits, data.test.labels, split)
+    values |= {f"ncm_{key}": value for key, value in probe.items()}
+    values |= softmax_decomposition(logits, data.test.labels, split).summary()
+    values["ausuc"] = curve.ausuc
+    points = {method: curve.at(estimate_gamma(method, evidence)) for method in offered(frozenset({PRETRAINED}))}
+    points["star"] = curve.best()
+    for method, point in points.items():
         values |= {
             f"gamma_{method}": point.gamma,
             f"{method}_acc_sy": point.acc_sy,
@@ -97,14 +98,15 @@ def _at_checkpoint(
 
 
 def nearest_cosines(start: torch.Tensor, end: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> torch.Tensor:
-    """Whether absent samples move along with the seen class nearest to their class. *Oracle*.
+    """The cosine of each absent sample's displacement with that of the nearest seen class. *Oracle*.
 
     start, end : (N, D) features of the same samples; labels : (N,) int64, every class among them. Returns, for each
     sample of U, the cosine of its displacement with the mean displacement of the seen class whose mean was nearest to
     the mean of its own class at the start. Source: ours.
     """
     own = one_hot(labels, split.num_classes).to(start)
-    centres, steps = (own.T @ values / own.sum(0)[:, None] for values in (start, end - start))
+    sizes = own.sum(0)[:, None]
+    centres, steps = own.T @ start / sizes, own.T @ (end - start) / sizes
     seen = torch.tensor(split.seen)
     nearest = seen[torch.cdist(centres, centres[seen]).argmin(1)]
     absent = ~split.is_seen(labels)
@@ -129,16 +131,15 @@ def toy_grid(
 
 
 def toy_changes(table: pd.DataFrame) -> pd.DataFrame:
-    """What fine-tuning changed in every run of `toy_grid`: columns variant, direction, seed, metric, change.
+    """The change by fine-tuning in every run of `toy_grid`: columns variant, direction, seed, metric, change.
 
     `acc_uy`, `ncm_acc_uy` (*oracle*) and `ausuc`: fine-tuned minus pre-trained. `star_acc_uy`: Acc_U/Y of the
     fine-tuned head at gamma* (*oracle*) minus that of the pre-trained head as it is. Source: ours.
     """
     wide = table.pivot(index=["variant", "direction", "seed"], columns=["checkpoint", "metric"], values="value")
     base = {"acc_uy": "acc_uy", "star_acc_uy": "acc_uy", "ncm_acc_uy": "ncm_acc_uy", "ausuc": "ausuc"}
-    changes = pd.DataFrame(
-        {metric: wide[FINE_TUNED, metric] - wide[PRE_TRAINED, before] for metric, before in base.items()}
-    )
+    differences = {metric: wide[FINE_TUNED, metric] - wide[PRE_TRAINED, before] for metric, before in base.items()}
+    changes = pd.DataFrame(differences)
     changes = changes.reindex(table["variant"].unique(), level="variant").reset_index()
     return changes.melt(["variant", "direction", "seed"], var_name="metric", value_name="change")
 
@@ -159,9 +160,8 @@ def decision_grid(
 
 def side_by_side(measured: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """`toy_metrics` of several runs: a column metric, and one for each run and checkpoint, `<run>, <checkpoint>`."""
-    columns = {
-        f"{run}, {checkpoint}": rows.set_index("metric")["value"]
-        for run, table in measured.items()
-        for checkpoint, rows in table.groupby("checkpoint", sort=False)
-    }
+    columns = {}
+    for run, table in measured.items():
+        for checkpoint, rows in table.groupby("checkpoint", sort=False):
+            columns[f"{run}, {checkpoint}"] = rows.set_index("metric")["value"]
     return pd.DataFrame(columns).rename_axis("metric").reset_index()

@@ -1,8 +1,8 @@
 """The toy example: four classes in the plane, pre-trained in one domain, fine-tuned on two classes of another.
 
-The paper's coordinates and network are unknown, so this is a design of ours. Class centres stand on a circle; the
-target domain is the same classes turned about the origin and shifted. Everything is float64 on the CPU and takes about
-a second; `toy_study` measures it. Letters: N points, C classes; S seen and U absent classes, Y both. Angles are in
+The paper's coordinates and network are unknown, so this is a design of ours. Class centres lie on a circle; the target
+domain is the same classes rotated about the origin and shifted. Everything is float64 on the CPU and takes about a
+second. `measures` has its metrics. Letters: N points, C classes; S seen and U absent classes, Y both. Angles are in
 degrees.
 """
 
@@ -20,7 +20,7 @@ from ...core.errors import UserError
 from ...core.seeds import normal_draws, on_grid, seed_for
 
 PRE_TRAINED, FINE_TUNED = "pre-trained", "fine-tuned"
-SIMILAR, DISSIMILAR = (0, 2), (0, 1)  # seen classes: every absent class lies between two of them, or beside only one
+SIMILAR, DISSIMILAR = (0, 2), (0, 1)  # seen classes: each absent class lies between two of them, or next to only one
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class ToySource:
 class ToyConfig:
     """The target domain, and the fine-tuning by plain full-batch gradient descent on its seen classes.
 
-    The target domain is the source turned by `rotation` and then shifted by the length `shift` towards `direction`.
-    Absent classes go `absent_motion` times as far: at 1 all classes share the motion, at -1 absent ones go the other
-    way.
+    The target domain is the source rotated by `rotation` and then shifted by the length `shift` towards `direction`.
+    Rotation and shift of absent classes are `absent_motion` times as large: at 1 all classes move alike, at -1 the
+    absent ones move the opposite way.
     """
 
     source: ToySource = ToySource()
@@ -67,7 +67,7 @@ class ToyConfig:
 
     @property
     def split(self) -> ClassSplit:
-        """Raises UserError for seen classes that do not fit."""
+        """The seen and absent classes. Raises UserError for seen classes that do not fit."""
         return ClassSplit(len(self.source.angles), self.seen)
 
 
@@ -81,8 +81,9 @@ class Points:
 
 @dataclass(frozen=True)
 class ToyData:
-    """Source training, target training (all classes) and target test points; `fine_tuning` is the seen part of
-    `train`.
+    """The points of a configuration: source training, target training (all classes) and target test.
+
+    `fine_tuning` are the points of seen classes in `train`.
     """
 
     source: Points
@@ -92,7 +93,7 @@ class ToyData:
 
 
 class ToyNet(nn.Module):
-    """2 - width - width - 2 features - C logits, float64, with torch's own initialisation from a named stream."""
+    """A network of layers 2 - width - width - 2 features - C logits, float64, initialised from a named stream."""
 
     def __init__(self, source: ToySource):
         super().__init__()
@@ -137,7 +138,8 @@ def _moved(points: Points, config: ToyConfig) -> Points:
 
 def make_data(config: ToyConfig) -> ToyData:
     """The four data sets of a configuration; configurations with the same source share all noise. Source: ours."""
-    train, test = (_moved(_draw(config.source, stream), config) for stream in ("train", "test"))
+    train = _moved(_draw(config.source, "train"), config)
+    test = _moved(_draw(config.source, "test"), config)
     seen = config.split.is_seen(train.labels)
     return ToyData(_draw(config.source, "source"), train, test, Points(train.x[seen], train.labels[seen]))
 
@@ -156,7 +158,7 @@ def _fit(model: ToyNet, points: Points, steps: int, lr: float) -> None:
 
 @functools.lru_cache(maxsize=16)
 def _pretrained(source: ToySource) -> ToyNet:
-    """One model per source, shared by all configurations of it: copy it before training on."""
+    """The pre-trained network of a source, shared by all its configurations: copy it before training it further."""
     model = ToyNet(source)
     _fit(model, _draw(source, "source"), source.steps, source.lr)
     return model
