@@ -100,8 +100,8 @@ def assess(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma:
 
     logits : (N, C) of the model as fine-tuned; labels : (N,) int64 of both groups. Keys: samples, seen_samples,
     absent_samples, ausuc, before, after, oracle (its gamma is chosen on these labels, so it is an upper bound and not a
-    method), seen_confusions (absent class, the seen class predicted for it, samples so confused before and after, and samples
-    of the absent class). Raises UserError if a group has no sample. Source: paper sections 3 and 6.
+    method), seen_confusions (absent class, the seen class predicted for it, samples so confused before and after, and
+    samples of the absent class). Raises UserError if a group has no sample. Source: paper sections 3 and 6.
     """
     curve = seen_absent_curve(logits, labels, split)
     seen = split.is_seen(labels)

@@ -165,7 +165,7 @@ def draw_pictures(
             seen = [shown[row["seen"]].replace("$", r"\$") for row in rows]
             confused = pd.DataFrame({"seen": seen, "taken": [row[when] for row in rows]})
             if len(confused):
-                caption = f"What is confused with what, {when} calibration: the seen classes that take absent-class test samples."
+                caption = f"The seen classes that take absent-class test samples, {when} calibration."
                 calibration.draw_seen_confusions(confused, axes(caption))
     caption = "The fine-tuning samples, all of seen classes: by how much a seen class wins."
     draw_gaps(logits, split, report["gamma"], axes(caption))

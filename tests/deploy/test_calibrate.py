@@ -644,7 +644,7 @@ def test_a_fixed_size_transformer_at_another_size(newcomer, tmp_path, capsys):
     base = [argument for i, argument in enumerate(base) if "--pretrained" not in (argument, base[i - 1])]
     assert main(base) == 0, capsys.readouterr().err
     page = (tmp_path / "out.html").read_text()
-    code = re.search(r"<code>(.*?)</code>", page, re.DOTALL)[1].replace("&#x27;", "'")
+    code = html.unescape(re.search(r"<code>(.*?)</code>", page, re.DOTALL)[1])
     assert f"img_size={SIZE}" in code
     space = {}
     exec(code, space)  # noqa: S102 (the page's own lines)
