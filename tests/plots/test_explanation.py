@@ -130,7 +130,7 @@ def test_the_step_check_shows_both_errors_of_every_seed_and_a_line_of_slope_one(
     assert (
         checks[["eta", "relative_error"]]
         .apply(lambda row: row["relative_error"] / row["eta"], axis=1)
-        .state_midpoints(slope[0, 1] / slope[0, 0] - 1e-9, slope[0, 1] / slope[0, 0] + 1e-9)
+        .between(slope[0, 1] / slope[0, 0] - 1e-9, slope[0, 1] / slope[0, 0] + 1e-9)
         .any()
     ), "it goes through one of the points"
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
