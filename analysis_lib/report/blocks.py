@@ -367,8 +367,7 @@ def made_on(ref) -> str:
     threads = " or ".join(map(str, made["threads"]))
     return (
         f"Made on {made['date']} with profile `{made['profile']}` and seeds {made['seeds']}, on {made['cores']} "
-        f"cores of "
-        f"{made['processor']} ({made['level']}), {threads} threads; {versions}."
+        f"cores of {made['processor']} ({made['level']}), {threads} threads; {versions}."
     )
 
 
