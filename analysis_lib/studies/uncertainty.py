@@ -117,8 +117,8 @@ def evidence(runs: RunSet, calibrated: pd.DataFrame, over_seeds: pd.DataFrame) -
 def gamma_intervals(runs: RunSet, resamples: int = 200) -> pd.DataFrame:
     """95 % intervals of each estimator's gamma over the fine-tuning samples: columns seed, method, gamma, low, high, n.
 
-    A bootstrap over the clusters of rows that the estimator uses; for cross-validation, over single held-out images of
-    the folds. The networks are held fixed. Transductive estimators are left out. n : rows. Source: ours.
+    A bootstrap over the clusters of the rows that the estimator uses, each fold's rows among them. The networks are
+    held fixed. Transductive estimators are left out. n : rows. Source: ours.
     """
     methods = offered(frozenset({PRETRAINED, FOLDS}))
     found = []
@@ -131,7 +131,7 @@ def gamma_intervals(runs: RunSet, resamples: int = 200) -> pd.DataFrame:
             some = _redrawn(whole, counts, generator)
             drawn.append({method: estimate_gamma(method, some) for method in methods})
         ends = pd.DataFrame(drawn).quantile([0.025, 0.975])
-        n_folds = sum(len(fold.labels) for fold in whole.folds)
+        n_folds = sum(int((~fold.trained).sum()) for fold in whole.folds)
         for method in methods:
             low, high = ends[method]
             n = n_folds if ESTIMATORS[method].extra_training else len(whole.labels)
@@ -152,10 +152,9 @@ def _redrawn(whole: Evidence, counts: torch.Tensor, generator: torch.Generator) 
 
 
 def _redrawn_fold(fold: Fold, generator: torch.Generator) -> Fold:
-    rows = torch.randint(len(fold.labels), fold.labels.shape, generator=generator)
-    return replace(
-        fold, logits=fold.logits[rows], pretrained_logits=fold.pretrained_logits[rows], labels=fold.labels[rows]
-    )
+    """The fold with its clusters drawn with replacement."""
+    [counts], _ = draw_cluster_resamples(fold.clusters, 1, generator, 1)
+    return fold.where(torch.arange(len(counts)).repeat_interleave(counts.long()))
 
 
 def _clusters(runs: RunSet) -> torch.Tensor:

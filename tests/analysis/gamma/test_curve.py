@@ -1,3 +1,6 @@
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,8 +16,9 @@ from analysis_lib import (
     seen_absent_curve,
     shift_logits,
 )
-from analysis_lib.analysis.gamma.estimators.pseudo_cv import Fold, best_balanced, best_overall, fold_gammas
+from analysis_lib.analysis.gamma.estimators.pseudo_cv import Fold, best_balanced, best_overall
 from analysis_lib.benchmarks.images import load_images
+from analysis_lib.benchmarks.manifest import load_manifest
 from analysis_lib.core import paths
 from analysis_lib.runs import execute, pcv_folds, plan
 
@@ -239,59 +243,84 @@ def make_fold(seed, offset):
     labels = torch.arange(120) % 6
     good = torch.rand(120, 6, generator=random) + 2 * torch.eye(6)[labels]
     split = ClassSplit(6, torch.randperm(6, generator=random)[:3].tolist())
-    return Fold(shift_logits(good, split, -offset), good, labels, split)
+    held_out = torch.arange(120) >= 60
+    return Fold(shift_logits(good, split, -offset), good, labels, split, held_out, torch.arange(120))
 
 
 def test_pseudo_cross_validation_is_its_definition():
+    """Every state of every fold scored anew, on the held-out half alone."""
     folds = [make_fold(seed, 4.0) for seed in range(3)]
     expected = []
     for fold in folds:
-        threshold = rescored(fold.pretrained_logits, fold.labels, fold.split, 0.0)[1]
-        states = seen_absent_curve(fold.logits, fold.labels, fold.split).gamma.tolist()
-        scored = [(rescored(fold.logits, fold.labels, fold.split, gamma), gamma) for gamma in states]
+        logits, before, labels = fold.logits[60:], fold.pretrained_logits[60:], fold.labels[60:]
+        threshold = rescored(before, labels, fold.split, 0.0)[1]
+        states = seen_absent_curve(logits, labels, fold.split).gamma.tolist()
+        scored = [(rescored(logits, labels, fold.split, gamma), gamma) for gamma in states]
         best = max(overall for (_, absent, overall), _ in scored if absent >= threshold)
         expected.append(
             next(gamma for (_, absent, overall), gamma in scored if absent >= threshold and overall == best)
         )
-    assert fold_gammas(folds) == pytest.approx(expected)
+    assert [best_overall(fold) for fold in folds] == pytest.approx(expected)
     assert pseudo_cross_validation(folds, fallback=0.0) == pytest.approx(sum(expected) / 3)
     assert all(3.0 < gamma < 5.0 for gamma in expected)
 
 
 def test_pseudo_cross_validation_falls_back_when_no_state_keeps_the_accuracy():
     fold = make_fold(0, 4.0)
-    ruined = Fold(
-        torch.zeros_like(fold.logits) + torch.eye(6)[(fold.labels + 1) % 6],
-        fold.pretrained_logits,
-        fold.labels,
-        fold.split,
-    )
-    assert fold_gammas([ruined, fold])[0] is None
+    wrong = torch.eye(6)[(fold.labels + 1) % 6]
+    ruined = replace(fold, logits=torch.zeros_like(fold.logits) + wrong)
+    assert best_overall(ruined) is None
     assert pseudo_cross_validation([ruined], fallback=1.25) == 1.25
-    assert pseudo_cross_validation([ruined, fold], fallback=1.25) == fold_gammas([fold])[0]
+    assert pseudo_cross_validation([ruined, fold], fallback=1.25) == best_overall(fold)
 
 
-def test_balanced_and_overall_accuracy_agree_on_balanced_groups():
+def test_what_a_fold_trained_on_does_not_judge_it():
+    """Neither choice changes when the trained-on images are ruined; the balanced one also ignores group sizes."""
     fold = make_fold(1, 2.0)
-    assert fold_gammas([fold], best_overall) == fold_gammas([fold], best_balanced)
-    unbalanced = torch.cat([torch.arange(120), (fold.split.is_seen(fold.labels)).nonzero().squeeze(1).repeat(9)])
-    many_seen = Fold(fold.logits[unbalanced], fold.pretrained_logits[unbalanced], fold.labels[unbalanced], fold.split)
-    assert fold_gammas([many_seen], best_balanced) == fold_gammas([fold], best_balanced)
+    ruined = replace(fold, logits=torch.where(fold.trained[:, None], -fold.logits, fold.logits))
+    assert fold.trained.sum() == 30 and not torch.equal(ruined.logits, fold.logits)
+    assert best_overall(ruined) == best_overall(fold) and best_balanced(ruined) == best_balanced(fold)
+    held_out_seen = (fold.held_out & fold.split.is_seen(fold.labels)).nonzero().squeeze(1)
+    many_seen = fold.where(torch.cat([torch.arange(120), held_out_seen.repeat(9)]))
+    assert best_balanced(many_seen) == best_balanced(fold)
 
 
-def test_folds_hold_no_absent_class_and_no_training_image(digits):
+def test_folds_hold_no_absent_class_and_know_what_they_trained_on(digits):
     spec = digits.specs[0]
     split, manifest = digits.split(spec), digits.manifest
     folds = pcv_folds.folds_of(digits, spec)
-    assert len(folds) == 3 and len({fold.split.seen for fold in folds}) > 1
+    own_rows = manifest.rows("train")[split.is_seen(manifest.labels[manifest.rows("train")])]
+    assert len(folds) == 3
     for fold, fold_spec in zip(folds, pcv_folds.fold_specs(spec)):
-        assert fold.logits.shape[1] == len(split.seen) == fold.split.num_classes
+        assert fold.logits.shape == (len(own_rows), len(split.seen)) and fold.split.num_classes == len(split.seen)
         own = digits.split(fold_spec)
         assert set(own.seen) < set(split.seen) and [split.seen[c] for c in fold.split.seen] == list(own.seen)
-        held = execute.split_parts(manifest, fold_spec, own)["test"]
-        n_held = int(own.is_seen(manifest.labels[held]).sum())
-        n_pseudo = int((split.is_seen(manifest.labels) & ~own.is_seen(manifest.labels))[manifest.rows("train")].sum())
-        assert fold.split.is_seen(fold.labels).sum() == n_held and len(fold.labels) == n_held + n_pseudo
+        parts = execute.split_parts(manifest, fold_spec, own)
+        trained = parts["train"][own.is_seen(manifest.labels[parts["train"]])]
+        n_held_out = int(split.is_seen(manifest.labels[parts["test"]]).sum())
+        assert int(fold.trained.sum()) == len(trained) and int(fold.held_out.sum()) == n_held_out
+        assert len(fold.clusters.unique()) == len(own_rows)  # on `digits` every image is its own cluster
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_folds_differ_and_take_as_many_steps_as_the_run(project, seed):
+    [spec] = plan.plan("digits", "smoke", [seed])
+    manifest, folds = load_manifest("digits"), pcv_folds.fold_specs(spec)
+    assert len(folds) == len({fold.seen for fold in folds}) == 3
+
+    def steps(each):
+        split = manifest.class_split(each.seed, each.seen)
+        train = execute.split_parts(manifest, each, split)["train"]
+        return math.ceil(int(split.is_seen(manifest.labels[train]).sum()) / each.batch_size)
+
+    for fold in folds:
+        assert abs(fold.epochs * steps(fold) - spec.epochs * steps(spec)) <= steps(fold) / 2
+
+
+def test_a_run_with_few_seen_classes_has_fewer_folds(project):
+    [spec] = plan.plan("digits", "smoke", [0])
+    assert {fold.seen for fold in pcv_folds.fold_specs(replace(spec, seen=("3", "7")))} == {("3",), ("7",)}
+    assert pcv_folds.fold_specs(replace(spec, seen=("3",))) == []
 
 
 def test_absent_data_cannot_reach_pseudo_cross_validation(digits, project, digits_root, monkeypatch):
@@ -306,7 +335,7 @@ def test_absent_data_cannot_reach_pseudo_cross_validation(digits, project, digit
     monkeypatch.setattr(execute, "load_images", lambda manifest: images)
     for fold in pcv_folds.fold_specs(spec):
         execute.execute(fold, "cpu")
-    spoiled = fold_gammas(pcv_folds.folds_of(digits, spec))
+    spoiled = list(map(best_overall, pcv_folds.folds_of(digits, spec)))
     monkeypatch.undo()
     monkeypatch.setenv("FTC_ROOT", str(digits_root))
-    assert spoiled == fold_gammas(pcv_folds.folds_of(digits, spec))
+    assert spoiled == list(map(best_overall, pcv_folds.folds_of(digits, spec)))

@@ -6,60 +6,77 @@ from dataclasses import dataclass
 import torch
 
 from ....core.class_split import ClassSplit
-from ..curve import SeenAbsentCurve, seen_absent_curve
+from ..curve import seen_absent_curve
 
 
 @dataclass(frozen=True)
 class Fold:
     """One fold of pseudo cross-validation. Half of the seen classes are pseudo-absent; absent classes are not used.
 
+    The rows are all fine-tuning images of the run that the fold belongs to.
+
     logits, pretrained_logits (N, |S|) : the columns of the seen classes only, after and before the fold's fine-tuning.
     labels (N,) : int64 in 0..|S|-1.
     split : of these |S| classes; its `seen` are those that the fold trained on.
+    held_out (N,) : bool, a fifth of every class; the fold trained on the other images of its pseudo-seen classes.
+    clusters (N,) : int64, images of one number are not independent.
     """
 
     logits: torch.Tensor
     pretrained_logits: torch.Tensor
     labels: torch.Tensor
     split: ClassSplit
+    held_out: torch.Tensor
+    clusters: torch.Tensor
+
+    @property
+    def trained(self) -> torch.Tensor:
+        """(N,) bool: the images that the fold trained on."""
+        return self.split.is_seen(self.labels) & ~self.held_out
+
+    def where(self, rows: torch.Tensor) -> "Fold":
+        """The rows of a bool mask or an index."""
+        return Fold(
+            self.logits[rows],
+            self.pretrained_logits[rows],
+            self.labels[rows],
+            self.split,
+            self.held_out[rows],
+            self.clusters[rows],
+        )
 
 
-def best_overall(curve: SeenAbsentCurve, kept: float) -> float | None:
-    """gamma of the largest Acc_Y/Y among the states with Acc_U/Y of at least `kept`; None if there is no such state.
+def best_overall(fold: Fold) -> float | None:
+    """gamma of the largest Acc_Y/Y on the held-out images that keeps the pre-trained Acc_U/Y of pseudo-absent classes.
 
-    Source: paper section 6.
+    Pseudo-seen and pseudo-absent images are held out alike. None if no state keeps that accuracy. Source: paper section
+    6.
     """
+    tested = fold.where(fold.held_out)
+    curve = seen_absent_curve(tested.logits, tested.labels, tested.split)
+    kept = seen_absent_curve(tested.pretrained_logits, tested.labels, tested.split).at(0.0).acc_uy
     scores = curve.acc_yy.masked_fill(curve.acc_uy < kept, -torch.inf)
     return curve.gamma[scores.argmax()].item() if scores.max() > -torch.inf else None
 
 
-def best_balanced(curve: SeenAbsentCurve, kept: float) -> float:
-    """gamma of the largest mean of Acc_S/Y and Acc_U/Y, whatever the group sizes. Ignores `kept`. Source: ours."""
+def best_balanced(fold: Fold) -> float:
+    """gamma of the largest mean of Acc_S/Y and Acc_U/Y on all images that the fold did not train on.
+
+    Both groups count alike, whatever their sizes. Source: ours.
+    """
+    tested = fold.where(~fold.trained)
+    curve = seen_absent_curve(tested.logits, tested.labels, tested.split)
     return curve.gamma[(curve.acc_sy + curve.acc_uy).argmax()].item()
 
 
-Choice = Callable[[SeenAbsentCurve, float], float | None]
+def pseudo_cross_validation(
+    folds: Sequence[Fold], fallback: float, choose: Callable[[Fold], float | None] = best_overall
+) -> float:
+    """gamma_PCV: the mean over folds of the gamma that `choose` finds, or `fallback` (gamma_ALG) if none has one.
 
-
-def fold_gammas(folds: Sequence[Fold], choose: Choice = best_overall) -> list[float | None]:
-    """gamma of each fold, by `choose`; among equals the smallest.
-
-    `choose` gets the fold's seen-absent curve and the pre-trained model's Acc_U/Y on the fold's pseudo-absent classes.
-    Raises UserError for shapes or labels that do not fit.
+    It uses seen classes only: each fold fine-tunes the pre-trained model on half of them. Raises UserError for shapes
+    or labels that do not fit. Source: paper section 6, PCV, without the data leak of the released code; the fallback is
+    ours.
     """
-    gammas = []
-    for fold in folds:
-        after = seen_absent_curve(fold.logits, fold.labels, fold.split)
-        before = seen_absent_curve(fold.pretrained_logits, fold.labels, fold.split)
-        gammas.append(choose(after, before.at(0.0).acc_uy))
-    return gammas
-
-
-def pseudo_cross_validation(folds: Sequence[Fold], fallback: float, choose: Choice = best_overall) -> float:
-    """gamma_PCV: the mean of `fold_gammas` over the folds that have one, or `fallback` (gamma_ALG) if none has.
-
-    It uses seen classes only: each fold fine-tunes the pre-trained model on half of them. Raises as `fold_gammas`.
-    Source: paper section 6, PCV, without the data leak of the released code; the fallback is ours.
-    """
-    found = [gamma for gamma in fold_gammas(folds, choose) if gamma is not None]
+    found = [gamma for gamma in map(choose, folds) if gamma is not None]
     return sum(found) / len(found) if found else fallback
