@@ -30,7 +30,8 @@ class Benchmark:
     build_images : from a manifest to its images (N, 3, H, W) uint8.
     make_manifest : writes the manifest again, if it can be made here.
     source_images : images and labels of the source domain, if the starting network is trained here.
-    recipes : the RunSpec fields of each profile.
+    recipes : the RunSpec fields of each profile: epochs, lr, and any other that differs from its default, such as
+        `backbone_lr_scale`, which is 0.1 in the paper's code and 1 by default.
     grids : of the profiles that compare estimators at more settings than the recipe.
     """
 

@@ -4,6 +4,10 @@ import hashlib
 import json
 from dataclasses import MISSING, dataclass, fields
 
+from .errors import UserError, unknown
+
+TUNED_ON = ("seen", "all")
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -11,7 +15,8 @@ class RunSpec:
 
     `data` is the digest of the manifest. `init` names the starting weights: a weights package, or the run id of the
     pre-training. `seen` lists seen classes by name, in place of the manifest's. With `validation`, some groups of every
-    class are held out of training and evaluated: for choosing hyper-parameters, never for reporting.
+    class are held out of training and evaluated: for choosing hyper-parameters, never for reporting. Raises UserError
+    for a negative `backbone_lr_scale` and an unknown `tuned_on`.
     """
 
     benchmark: str
@@ -32,6 +37,16 @@ class RunSpec:
     validation: bool = False
     method: str = "finetune"  # of `methods.METHODS`
     options: tuple[tuple[str, float | str], ...] = ()  # of the method, where they are not its defaults
+    backbone_lr_scale: float = 1.0  # the learning rate of all weights but the head's, as a multiple of `lr`
+    tuned_on: str = "seen"  # or "all": training images of absent classes too (oracle); they still count as absent
+
+    def __post_init__(self):
+        if not self.backbone_lr_scale >= 0:  # also refuses NaN
+            raise UserError(
+                f"backbone_lr_scale is {self.backbone_lr_scale}; give a multiple of the learning rate, 0 or more"
+            )
+        if self.tuned_on not in TUNED_ON:
+            raise unknown("tuned_on", self.tuned_on, TUNED_ON)
 
     @property
     def run_id(self) -> str:

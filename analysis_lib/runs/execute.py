@@ -75,7 +75,9 @@ def _finetune(spec: RunSpec, device: torch.device) -> None:
         execute(pretraining(manifest, spec.dtype), str(device))
     model = create_model(spec.model, split.num_classes).to(getattr(torch, spec.dtype))
     model.load_state_dict(initial_weights(spec, manifest, model))
-    rows = parts["train"][split.is_seen(labels[parts["train"]])]
+    rows = parts["train"]
+    if spec.tuned_on == "seen":
+        rows = rows[split.is_seen(labels[rows])]
     _train_and_record(model, images, labels, rows, parts, spec, manifest, device)
 
 

@@ -1,6 +1,7 @@
 """The fine-tuning runs of a profile, and the run that trains their starting network."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..benchmarks import describe, recipe
 from ..benchmarks.manifest import Manifest, load_manifest
@@ -30,6 +31,15 @@ def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[
     elif init not in WEIGHTS:
         raise unknown("weights", init, WEIGHTS)
     return [RunSpec(**fields, init=init, seed=seed) for seed in seeds]
+
+
+def upper_bound(spec: RunSpec) -> RunSpec:
+    """The same run fine-tuned on the training images of all classes (*oracle*), as the paper's upper bound.
+
+    It keeps the seed, so the same classes count as absent. With more images an epoch, it takes more steps. Only the
+    pre-trained and the final Outputs are stored. Source: paper, row "Oracle" of its tables.
+    """
+    return replace(spec, tuned_on="all", record_every=spec.epochs)
 
 
 def pretraining(manifest: Manifest, dtype: str) -> RunSpec:

@@ -16,7 +16,7 @@ from ..core.progress import log, progress
 from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for, seed_for
 from .method import Method
-from .optimizers import create_optimizer
+from .optimizers import create_optimizer, parameter_groups
 from .resume import commit, resume
 
 
@@ -37,7 +37,7 @@ def train(
     Raises UserError when the loss is not finite.
     """
     method.prepare(model)
-    optimizer = create_optimizer([p for p in model.parameters() if p.requires_grad], spec)
+    optimizer = create_optimizer(parameter_groups(model, spec), spec)
     history = resume(model, optimizer, spec)
     if not history:
         after_epoch(0, model)
@@ -69,8 +69,9 @@ def train_epoch(model, method, optimizer, images, labels, rows, spec, epoch, aug
     batches = rows[torch.randperm(len(rows), generator=generator)].tensor_split(steps)
     loss_sum, right = 0.0, 0
     for step, batch in enumerate(progress(batches, f"{spec.run_id} epoch {epoch}/{spec.epochs}")):
+        rate = spec.lr * (1 + math.cos(math.pi * ((epoch - 1) * steps + step) / (spec.epochs * steps))) / 2
         for group in optimizer.param_groups:
-            group["lr"] = spec.lr * (1 + math.cos(math.pi * ((epoch - 1) * steps + step) / (spec.epochs * steps))) / 2
+            group["lr"] = rate * group.get("lr_scale", 1)
         x = augmented(images[batch], generator)
         y = labels[batch].to(x.device)
         loss, logits = method.loss(model, x, y)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from analysis_lib.methods.finetune import FineTune
 from analysis_lib.models import create
 from analysis_lib.runs import execute, plan
 from analysis_lib.runs.outputs import extract
+from analysis_lib.runs.run_set import RunSet
 from analysis_lib.training import augmentation, loop, optimizers
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -247,8 +249,11 @@ def test_an_unknown_optimizer_names_the_choices(planned):
         execute.execute(spec, "cpu")
 
 
-def test_adamw_resumes_too(planned, monkeypatch):
-    (spec,) = plan.plan("digits", "smoke", [0], optimizer="adamw", lr=1e-3, epochs=2)
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "adamw", "lr": 1e-3}, {"backbone_lr_scale": 0.1}, {"tuned_on": "all"}], ids=str
+)
+def test_other_runs_resume_too(planned, monkeypatch, changes):
+    (spec,) = plan.plan("digits", "smoke", [0], epochs=2, **changes)
     execute.execute(spec, "cpu")
     whole = contents(spec.run_id)
     shutil.rmtree(paths.run(spec.run_id))
@@ -265,6 +270,90 @@ def test_adamw_resumes_too(planned, monkeypatch):
     monkeypatch.setattr(loop, "train_epoch", real)
     execute.execute(spec, "cpu")
     assert contents(spec.run_id) == whole
+
+
+def one_epoch(spec, optimized_by, freeze_backbone=False, n=48):
+    """State dicts of the `digits` network before and after an epoch of `spec` on `n` images, in float64.
+
+    The optimiser is that of the spec `optimized_by`, so that runs with other ids go through the same batches.
+    """
+    model = create.create_random_model("digits_cnn", 10, 0)
+    if freeze_backbone:
+        model.blocks.requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    manifest = load_manifest("digits")
+    loop.train_epoch(
+        model,
+        FineTune(),
+        optimizers.create_optimizer(optimizers.parameter_groups(model, optimized_by), optimized_by),
+        load_images(manifest),
+        manifest.labels,
+        torch.arange(n),
+        spec,
+        1,
+        lambda batch, generator: batch.double() / 255,
+    )
+    return before, model.state_dict()
+
+
+def weights(state):
+    """Without BatchNorm's statistics."""
+    return {name: tensor for name, tensor in state.items() if "running" not in name and "num_batches" not in name}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_backbone_rate_of_zero_trains_the_head_alone(planned, optimizer):
+    (spec,) = plan.plan("digits", "smoke", [0], optimizer=optimizer)
+    before, after = one_epoch(spec, replace(spec, backbone_lr_scale=0.0))
+    _, head_alone = one_epoch(spec, spec, freeze_backbone=True)
+    assert all(torch.equal(after[name], head_alone[name]) for name in after)
+    assert {name for name in weights(before) if not torch.equal(before[name], after[name])} == {
+        "head.weight",
+        "head.bias",
+    }
+    assert not torch.equal(before["blocks.1.running_mean"], after["blocks.1.running_mean"])
+
+
+def test_a_backbone_rate_scales_a_step_of_the_backbone_and_not_of_the_head(planned):
+    (spec,) = plan.plan("digits", "smoke", [0], momentum=0.0, weight_decay=0.01, batch_size=48)
+    before, plain = one_epoch(spec, spec)
+    _, scaled = one_epoch(spec, replace(spec, backbone_lr_scale=0.1))
+    for name, start in weights(before).items():
+        part = 1 if name.startswith("head.") else 0.1
+        assert torch.allclose(scaled[name] - start, part * (plain[name] - start), rtol=0, atol=1e-15), name
+        assert not torch.equal(plain[name], start)
+
+
+def test_the_head_of_a_timm_model_is_its_classifier():
+    model = create.create_model("resnet10t", 7)
+    spec = RunSpec("b", "", "m", "", seed=0, epochs=1, lr=0.1)
+    assert [id(p) for p in optimizers.parameter_groups(model, spec)] == [id(p) for p in model.parameters()]
+    backbone, head = optimizers.parameter_groups(model, replace(spec, backbone_lr_scale=0.1))
+    assert backbone["lr_scale"] == 0.1 and "lr_scale" not in head
+    assert [tuple(p.shape) for p in head["params"]] == [(7, model.num_features), (7,)]
+    assert {id(p) for group in (backbone, head) for p in group["params"]} == {id(p) for p in model.parameters()}
+
+
+def test_the_upper_bound_trains_on_every_training_image_and_keeps_the_split(planned, digits_root):
+    bound = plan.upper_bound(planned)
+    execute.execute(bound, "cpu")
+    manifest = load_manifest("digits")
+    assert json.loads(paths.run_metrics(bound.run_id).read_text().splitlines()[-1])["n"] == len(manifest.rows("train"))
+    runs = RunSet(manifest, (planned, bound), "cpu")
+    assert runs.split(bound) == runs.split(planned) and runs.epochs(bound) == [0, planned.epochs]
+    paths.run(planned.run_id).symlink_to(digits_root / "runs" / planned.run_id)
+    assert torch.equal(runs.outputs(bound, 0, "test").logits, runs.outputs(planned, 0, "test").logits)
+    absent = [runs.curve(spec, planned.epochs).at(0.0).acc_uy for spec in (planned, bound)]
+    assert absent[1] > absent[0] + 0.3, "labels of absent classes help"
+    assert not runs.split(bound).is_seen(runs.fine_tuning_outputs(bound, 0).labels).logical_not().any()
+
+
+def test_wrong_values_of_the_recipe_are_refused_when_planned(planned):
+    with pytest.raises(UserError, match=r"unknown tuned_on 'every'; available: all, seen"):
+        plan.plan("digits", "smoke", [0], tuned_on="every")
+    for scale in (-0.1, math.nan):
+        with pytest.raises(UserError, match=f"backbone_lr_scale is {scale}; give a multiple of the learning rate"):
+            plan.plan("digits", "smoke", [0], backbone_lr_scale=scale)
 
 
 def test_augmentation_with_the_whole_area_and_no_flip_is_the_identity():
@@ -355,10 +444,8 @@ def test_new_fields_keep_old_run_ids():
             b'{"benchmark": "b", "data": "d", "epochs": 2, "init": "i", "lr": 0.5, "model": "m", "seed": 1}'
         ).hexdigest()[:10]
     )
-    assert (
-        spec.run_id
-        != RunSpec(benchmark="b", data="d", model="m", init="i", seed=1, epochs=2, lr=0.5, momentum=0.8).run_id
-    )
+    others = [{"momentum": 0.8}, {"backbone_lr_scale": 0.1}, {"tuned_on": "all"}]
+    assert len({replace(spec, **changes).run_id for changes in [{}, *others]}) == 4
 
 
 def test_every_optimizer_of_the_study_takes_a_step(random):
