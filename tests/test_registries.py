@@ -156,5 +156,5 @@ def test_entries_say_what_figures_and_tables_need():
         "pcv_stand_in",
     }
     assert {metric.group for metric in METRICS.values()} == {"s", "u", "y"}
-    assert all(METRICS[name].oracle == name.startswith("ncm") for name in METRICS if "acc" in name)
+    assert all(METRICS[name].oracle == name.startswith(("ncm", "probe")) for name in METRICS if "acc" in name)
     assert np.all([study.question.endswith("?") for study in STUDIES.values()])

@@ -1,11 +1,13 @@
 """Accuracies and softmax decomposition of a study's runs, by epoch."""
 
+import math
+
 import pandas as pd
 
 from ..analysis.gamma.curve import seen_absent_curve
 from ..analysis.gamma.estimators.logit_gap import average_logit_gap
 from ..analysis.metrics import METRICS, confusion
-from ..analysis.metrics.accuracy import accuracies
+from ..analysis.metrics.accuracy import accuracies, top_k_accuracies
 from ..analysis.metrics.decomposition import softmax_decomposition
 from ..analysis.metrics.ncm import class_means, ncm_scores
 from ..runs.run_set import FINE_TUNED, PRE_TRAINED, RunSet
@@ -14,7 +16,8 @@ from ..runs.run_set import FINE_TUNED, PRE_TRAINED, RunSet
 def metrics_by_epoch(runs: RunSet) -> pd.DataFrame:
     """Metrics that are one number per checkpoint: columns seed, epoch, metric, value, samples.
 
-    Metrics: the five accuracies of the head; `ncm_`, the same of the nearest-class-mean probe, with class means from
+    Metrics: the five accuracies of the head; `top5_`, the same at top 5, but for groups of at most five classes, among
+    which every prediction is right; `ncm_`, the five of the nearest-class-mean probe, with class means from
     training images of all classes (*oracle*); `p_absent_*`, `p_within_*`, `confusion_*`, `wrong_within_*`,
     `wrong_group_*` of the softmax decomposition; `ausuc`; `alg`, gamma from the fine-tuning data.
     """
@@ -29,6 +32,8 @@ def metrics_by_epoch(runs: RunSet) -> pd.DataFrame:
             n_seen = int(split.is_seen(test.labels).sum())
             n = {"s": n_seen, "u": len(test.labels) - n_seen, "y": len(test.labels)}
             measured = accuracies(test.logits, test.labels, split)
+            top5 = top_k_accuracies(test.logits, test.labels, split)
+            measured |= {key: value for key, value in top5.items() if not math.isnan(value)}
             measured |= {f"ncm_{key}": value for key, value in probe.items()}
             measured |= softmax_decomposition(test.logits, test.labels, split).summary()
             measured["ausuc"] = seen_absent_curve(test.logits, test.labels, split).ausuc

@@ -4,15 +4,20 @@ Epoch 0 is the pre-trained network. Features are those of the test samples unles
 absent samples use their labels (*oracle*), for analysis and not for deployment.
 """
 
+from functools import partial
+
 import pandas as pd
 import torch
 from torch.nn.functional import normalize
 
 from ..analysis.metrics import feature_drift, feature_space
+from ..analysis.metrics.accuracy import accuracies
+from ..analysis.metrics.linear_probe import linear_probe_scores
 from ..analysis.metrics.ncm import class_means
 from ..core import files, paths
 from ..core.run_spec import RunSpec
 from ..core.seeds import seed_for
+from ..runs.outputs import Outputs
 from ..runs.run_set import FINE_TUNED, PRE_TRAINED, RunSet
 
 COLUMNS = ["seed", "epoch", "metric", "value"]
@@ -64,6 +69,27 @@ def space_by_checkpoint(runs: RunSet) -> pd.DataFrame:
             found |= feature_space.feature_dimensions(test.features)
             rows += [(spec.seed, checkpoint, *pair) for pair in found.items()]
     return pd.DataFrame(rows, columns=["seed", "checkpoint", "metric", "value"])
+
+
+def linear_probe_by_checkpoint(runs: RunSet) -> pd.DataFrame:
+    """The five accuracies of a linear probe before and after: columns seed, checkpoint, metric, value. *Oracle*.
+
+    Metrics: `probe_acc_yy` and so on. The probe is fitted on training features of all classes, and computed once and
+    cached.
+    """
+    rows = []
+    for spec in runs.specs:
+        for checkpoint, epoch in runs.checkpoints(spec).items():
+            train, test = runs.outputs(spec, epoch, "train"), runs.outputs(spec, epoch, "test")
+            fit = partial(_probe, train, test, runs.split(spec).num_classes)
+            scores = files.cached(paths.run_linear_probe(spec.run_id, checkpoint), fit)["scores"]
+            found = accuracies(scores, test.labels, runs.split(spec))
+            rows += [(spec.seed, checkpoint, f"probe_{name}", value) for name, value in found.items()]
+    return pd.DataFrame(rows, columns=["seed", "checkpoint", "metric", "value"])
+
+
+def _probe(train: Outputs, test: Outputs, num_classes: int) -> dict[str, torch.Tensor]:
+    return {"scores": linear_probe_scores(train.features, train.labels, test.features, num_classes)}
 
 
 def views(runs: RunSet, spec: RunSpec) -> pd.DataFrame:

@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import torch
 
 from analysis_lib import accuracies
 from analysis_lib.analysis.gamma.estimators import ESTIMATORS, ORACLE
+from analysis_lib.analysis.metrics.accuracy import top_k_accuracies
 from analysis_lib.analysis.stats import summary
 from analysis_lib.benchmarks import overview
 from analysis_lib.benchmarks.images import load_images
@@ -78,6 +80,8 @@ def test_the_summary_holds_what_a_reader_needs(digits):
         "acc_uy",
         "acc_ss",
         "acc_uu",
+        "top5_sy",
+        "top5_uy",
         "ncm_acc_sy",
         "ncm_acc_uy",
         "p_absent_u",
@@ -100,6 +104,11 @@ def test_tables_agree_with_the_outputs_they_come_from(digits):
     direct = accuracies(test.logits, test.labels, digits.split(spec))
     rows = accuracy.metrics_by_epoch(digits).query(f"seed == {spec.seed} and epoch == 2").set_index("metric")
     assert {key: rows.loc[key, "value"] for key in direct} == direct
+    top5 = top_k_accuracies(test.logits, test.labels, digits.split(spec))
+    assert {key: rows.loc[key, "value"] for key in ("top5_yy", "top5_sy", "top5_uy")} == {
+        key: value for key, value in top5.items() if not math.isnan(value)
+    }, "the groups of five classes are left out"
+    assert not {"top5_ss", "top5_uu"} & set(rows.index)
     n_seen = int(digits.split(spec).is_seen(test.labels).sum())
     assert rows.loc[["acc_sy", "acc_uy", "acc_yy"], "samples"].tolist() == [
         n_seen,

@@ -7,7 +7,9 @@ import torch
 from sklearn.decomposition import PCA
 from torch.nn.functional import normalize
 
-from analysis_lib.analysis.metrics import feature_drift, feature_space, head_weights
+from analysis_lib.analysis.metrics import METRICS, feature_drift, feature_space, head_weights
+from analysis_lib.analysis.metrics.accuracy import accuracies
+from analysis_lib.analysis.metrics.linear_probe import linear_probe_scores
 from analysis_lib.core import files, paths
 from analysis_lib.core.seeds import seed_for
 from analysis_lib.runs.run_set import FINE_TUNED, PRE_TRAINED
@@ -253,3 +255,19 @@ def test_absent_samples_lose_ground_on_digits(digits):
     wide = head.head_by_epoch(digits).pivot(index=["seed", "metric"], columns="epoch", values="value")
     assert (wide.xs("gap", level="metric")[4] > wide.xs("gap", level="metric")[0] + 1).all()
     assert (wide.xs("update_uu - update_su", level="metric")[4] > 0.5).all()
+
+
+def test_the_linear_probe_is_fitted_on_training_features_of_all_classes_and_cached(digits, monkeypatch):
+    table = features.linear_probe_by_checkpoint(digits)
+    assert set(table["metric"]) <= set(METRICS) and len(table) == 2 * 2 * 5
+    spec = digits.specs[1]
+    for checkpoint, epoch in digits.checkpoints(spec).items():
+        train, test = digits.outputs(spec, epoch, "train"), digits.outputs(spec, epoch, "test")
+        scores = linear_probe_scores(train.features, train.labels, test.features, 10)
+        rows = table[(table["seed"] == spec.seed) & (table["checkpoint"] == checkpoint)]
+        expected = {f"probe_{key}": value for key, value in accuracies(scores, test.labels, digits.split(spec)).items()}
+        assert dict(zip(rows["metric"], rows["value"])) == expected
+    absent = table[table["metric"] == "probe_acc_uy"]["value"]
+    assert (absent > 0.8).all(), "labels of absent classes make them easy here"
+    monkeypatch.setattr(features, "linear_probe_scores", None)
+    pd.testing.assert_frame_equal(features.linear_probe_by_checkpoint(digits), table)

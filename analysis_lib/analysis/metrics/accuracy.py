@@ -1,8 +1,9 @@
-"""The five accuracies, and the groups of samples that every metric is computed over.
+"""The five accuracies, top 1 and top k, and the groups of samples that every metric is computed over.
 
 Letters: N samples, C classes; S the seen classes (in the fine-tuning data), U the absent ones, Y = S + U.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -71,3 +72,31 @@ def accuracies(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) ->
         group, among = name[-2:]
         found[name] = right[among][samples[group]].double().mean().item()
     return found
+
+
+def top_k_accuracies(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, k: int = 5) -> dict[str, float]:
+    """Acc_{A/B} at top k: the share of samples with label in A whose label is among the k best classes of B.
+
+    Arguments and errors as `accuracies`, whose values it gives for k = 1. Returns fractions under `top<k>_yy` and so
+    on. NaN for a group without samples, and for classes B of which there are at most k: every sample would be right.
+    The lower class is the better one of a tie; a label with score -inf is never among the best. Source: the paper's
+    published code.
+    """
+    check_scores(logits, labels, split)
+    samples = group_masks(labels, split)
+    columns = {"y": range(split.num_classes), "s": split.seen, "u": split.absent}
+    found = {}
+    for name in ACCURACIES:
+        group, among = name[-2:]
+        rows, classes = samples[group], torch.tensor(columns[among], device=logits.device)
+        right = _ranks(logits[rows], labels[rows], classes) < k
+        value = right.double().mean().item() if len(classes) > k else math.nan
+        found[f"top{k}_{group}{among}"] = value
+    return found
+
+
+def _ranks(scores: torch.Tensor, labels: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """How many of `classes` are better than the label, (N,): 0 for the best; all of them for a label scored -inf."""
+    own, others = scores.gather(1, labels[:, None]), scores[:, classes]
+    better = (others > own) | ((others == own) & (classes < labels[:, None]))
+    return better.sum(1).masked_fill(own.squeeze(1) == -torch.inf, len(classes))

@@ -1,21 +1,23 @@
+import itertools
 import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 from analysis_lib import ClassSplit, UserError, accuracies
+from analysis_lib.analysis.metrics.accuracy import top_k_accuracies
 
 
-def brute_force(logits, labels, split):
+def brute_force(logits, labels, split, k=1):
     """The definition, sample by sample, in plain Python."""
     groups = {"y": range(split.num_classes), "s": split.seen, "u": split.absent}
     result = {}
     for a, b in ("yy", "sy", "uy", "ss", "uu"):
         right = [
-            max(groups[b], key=lambda c: (row[c], -c)) == y
+            y in sorted(groups[b], key=lambda c: (-row[c], c))[:k]
             for row, y in zip(logits.tolist(), labels.tolist())
             if y in groups[a]
         ]
@@ -31,7 +33,54 @@ def test_equals_the_definition_even_with_ties(seed, num_classes, n):
     labels = torch.randint(num_classes, (n,), generator=random)
     seen = torch.randperm(num_classes, generator=random)[: int(torch.randint(1, num_classes, (), generator=random))]
     split = ClassSplit(num_classes, seen.tolist())
-    assert accuracies(logits, labels, split) == pytest.approx(brute_force(logits, labels, split), nan_ok=True)
+    expected = brute_force(logits, labels, split)
+    assert accuracies(logits, labels, split) == pytest.approx(expected, nan_ok=True)
+    for k in (1, 2, 5):
+        expected, best = brute_force(logits, labels, split, k), top_k_accuracies(logits, labels, split, k)
+        sizes = {"y": num_classes, "s": len(split.seen), "u": len(split.absent)}
+        for (name, value), found in zip(expected.items(), best.values(), strict=True):
+            assert found == pytest.approx(value if sizes[name[-1]] > k else math.nan, nan_ok=True)
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_top_k_agrees_with_scikit_learn(random, k):
+    logits, labels = torch.randn(400, 14, generator=random), torch.randint(14, (400,), generator=random)
+    logits[range(400), labels] += 1
+    split = ClassSplit(14, [0, 2, 5, 6, 8, 11])
+    found = top_k_accuracies(logits, labels, split, k)
+    columns = {"y": list(range(14)), "s": list(split.seen), "u": list(split.absent)}
+    for group, among in ("yy", "sy", "uy", "ss", "uu"):
+        rows = torch.tensor([int(y) in columns[group] for y in labels])
+        expected = top_k_accuracy_score(
+            [columns[among].index(y) for y in labels[rows].tolist()],
+            logits[rows][:, columns[among]],
+            k=k,
+            labels=range(len(columns[among])),
+        )
+        assert found[f"top{k}_{group}{among}"] == pytest.approx(expected)
+    if k == 1:
+        assert list(found.values()) == list(accuracies(logits, labels, split).values())
+
+
+def test_top_k_grows_with_k_and_no_shift_of_a_group_changes_it_inside_the_group(random):
+    logits, labels = torch.randn(300, 20, generator=random), torch.randint(20, (300,), generator=random)
+    split = ClassSplit(20, range(9))
+    found = [list(top_k_accuracies(logits, labels, split, k).values()) for k in range(1, 9)]
+    assert all(a <= b for smaller, larger in itertools.pairwise(found) for a, b in zip(smaller, larger))
+    shifted = top_k_accuracies(logits + 3.0 * ~split.seen_mask, labels, split)
+    plain = top_k_accuracies(logits, labels, split)
+    assert (shifted["top5_ss"], shifted["top5_uu"]) == (plain["top5_ss"], plain["top5_uu"])
+    assert shifted["top5_uy"] > plain["top5_uy"] and shifted["top5_sy"] < plain["top5_sy"]
+
+
+def test_top_k_among_k_classes_says_nothing_and_a_class_never_predicted_is_never_right():
+    split, labels = ClassSplit(7, [0, 1, 2, 3, 4]), torch.tensor([0, 5])
+    found = top_k_accuracies(torch.zeros(2, 7), labels, split)
+    assert math.isnan(found["top5_ss"]) and math.isnan(found["top5_uu"])
+    assert (found["top5_sy"], found["top5_uy"]) == (1, 0)
+    never = torch.zeros(2, 7)
+    never[:, 3:] = -torch.inf
+    assert top_k_accuracies(never, labels, split)["top5_uy"] == 0
 
 
 def test_agrees_with_scikit_learn_and_its_own_identities(random):
