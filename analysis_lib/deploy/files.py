@@ -107,7 +107,7 @@ def _plan(arguments: argparse.Namespace, inputs: Inputs) -> str:
     what = f"{inputs.about['samples']} samples of {paths.display(arguments.data)}"
     if inputs.model is not None:
         height, width = inputs.about["images"]["input_size"][1:]
-        what = f"{arguments.model} on {what} at {height}x{width} pixels"
+        what = f"{arguments.model} on {what} at {height}x{width} pixels on {inputs.about['device']}"
     split = inputs.split
     classes = f"{split.num_classes} classes ({naming}), {len(split.seen)} seen and {len(split.absent)} absent"
     return f"{what}; {classes}; gamma by {arguments.method}"

@@ -131,6 +131,7 @@ def from_images(arguments: argparse.Namespace) -> Inputs:
     about = {
         "model": arguments.model,
         "checkpoint": str(arguments.checkpoint),
+        "device": device.type,
         "data": str(arguments.data),
         "samples": len(own.labels),
         "images": {name: list(value) if isinstance(value, tuple) else value for name, value in looks.items()},

@@ -14,6 +14,7 @@ from ..core import files, paths
 from ..core.class_split import ClassSplit
 from ..core.device import deterministic, pick_device, reuse_memory, versions
 from ..core.errors import UserError
+from ..core.progress import log
 from ..core.run_spec import RunSpec
 from ..core.seeds import seed_for
 from ..methods import method_of
@@ -64,6 +65,7 @@ def _begin(spec: RunSpec, device: torch.device) -> None:
         )
     files.write_json(paths.run_spec(spec.run_id), asdict(spec))
     files.write_json(begun, environment)
+    log(f"{spec.run_id} on {device.type}")
 
 
 def _finetune(spec: RunSpec, device: torch.device) -> None:
@@ -71,6 +73,7 @@ def _finetune(spec: RunSpec, device: torch.device) -> None:
     images, labels = load_images(manifest), manifest.labels
     split = manifest.class_split(spec.seed, spec.seen)
     parts = split_parts(manifest, spec, split)
+    _log_lacking(manifest, spec, parts)
     if spec.init not in WEIGHTS:
         execute(pretraining(manifest, spec.dtype), str(device))
     model = create_model(spec.model, split.num_classes).to(getattr(torch, spec.dtype))
@@ -79,6 +82,16 @@ def _finetune(spec: RunSpec, device: torch.device) -> None:
     if spec.tuned_on == "seen":
         rows = rows[split.is_seen(labels[rows])]
     _train_and_record(model, images, labels, rows, parts, spec, manifest, device)
+
+
+def _log_lacking(manifest: Manifest, spec: RunSpec, parts: dict[str, torch.Tensor]) -> None:
+    """Say which part has no image of some classes: NCM never predicts them, or no accuracy counts them."""
+    classes = set(range(len(manifest.class_names)))
+    for part, index in parts.items():
+        lacking = sorted(classes - set(manifest.labels[index].tolist()))
+        if lacking:
+            first = manifest.class_names[lacking[0]]
+            log(f"{spec.run_id}: no {part} image of {len(lacking)} of {len(classes)} classes, first {first}")
 
 
 def _pretrain(spec: RunSpec, device: torch.device) -> None:

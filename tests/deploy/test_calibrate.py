@@ -23,6 +23,7 @@ from analysis_lib.analysis.gamma.estimators import PRETRAINED, offered
 from analysis_lib.benchmarks.manifest import COLUMNS, save_manifest
 from analysis_lib.benchmarks.user_images import ImageBatches, open_source
 from analysis_lib.core import external_files, files, paths
+from analysis_lib.core.device import pick_device
 from analysis_lib.deploy.calibrate import assess, calibrate, calibrate_logits
 from analysis_lib.models.gamma_bias import logits_of
 
@@ -168,6 +169,7 @@ def test_a_newcomer_gets_the_absent_classes_back(newcomer, tmp_path, capsys):
     for name, measured in accuracy.items():
         assert report["test"][name] == pytest.approx(measured), "the report measures what plain timm measures"
     assert report["seen"] == SEEN and report["class_names"] == NAMES and report["samples"] == 200
+    assert report["device"] == pick_device().type and f"pixels on {report['device']}; " in printed
     assert report["test"]["oracle"]["acc_yy"] >= report["test"]["after"]["acc_yy"] > 0
     assert {row["seen"] for row in report["test"]["seen_confusions"]} <= set(SEEN)
     with safetensors.safe_open(output, framework="pt") as file:

@@ -401,6 +401,24 @@ def test_validation_keeps_a_group_of_every_class_in_training(project):
     assert len(parts["test"]) > 200
 
 
+def test_a_run_says_where_it_runs_and_which_classes_a_part_lacks(planned, capsys, monkeypatch):
+    body = load_manifest("digits").body
+    lone = (body["label"] == 3) & (body["split"] == "train")
+    monkeypatch.setattr(execute, "load_manifest", lambda name: with_one_cluster(load_manifest(name), lone))
+    (spec,) = plan.plan("digits", "smoke", [0], validation=True, epochs=1)
+    execute.execute(spec, "cpu")
+    said = capsys.readouterr().err
+    assert f"{spec.run_id} on cpu\n" in said
+    assert f"{spec.run_id}: no test image of 1 of 10 classes, first 3\n" in said and "no train image" not in said
+
+
+def with_one_cluster(manifest, rows):
+    """The manifest with some rows in one cluster."""
+    body = manifest.body.copy()
+    body.loc[rows, "group"] = "one"
+    return replace(manifest, body=body)
+
+
 def test_dropout_draws_belong_to_the_run_and_epoch(planned):
     """A model with dropout trains to the same weights whatever was drawn before."""
     weights = []
