@@ -109,8 +109,8 @@ def run_views(run_id: str) -> Path:
     return derived(run_id) / "views.safetensors"
 
 
-def run_linear_probe(run_id: str, checkpoint: str) -> Path:
-    return derived(run_id) / f"linear_probe_{checkpoint}.safetensors"
+def run_linear_probe(run_id: str, epoch: int) -> Path:
+    return derived(run_id) / f"linear_probe_{epoch:03d}.safetensors"
 
 
 def run_explanation(run_id: str, targets: int, probes: int) -> Path:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..analysis.gamma.curve import seen_absent_curve, shift_logits
-from ..analysis.gamma.estimators import Evidence, estimate_gamma, resolve
+from ..analysis.gamma.estimators import PRETRAINED, Evidence, estimate_gamma, resolve
 from ..analysis.metrics.accuracy import accuracies
 from ..analysis.metrics.confusion import seen_confusions
 from ..core.class_split import ClassSplit
@@ -48,7 +48,7 @@ def calibrate(
     compare with it. Raises UserError for a label of an absent class, an empty loader, an unknown method, and what
     `ClassSplit`, `estimate_gamma` and `fold_gamma` refuse. Source: DESIGN section 3; the estimators name theirs.
     """
-    method = resolve(method, pretrained is not None)
+    method = resolve(method, frozenset({PRETRAINED} if pretrained is not None else ()))
     models = [model] if pretrained is None else [model, pretrained]
     logits, labels, probe = collect_logits(models, train_loader, seen)
     pretrained_logits = logits[1] if pretrained is not None else None
@@ -69,7 +69,7 @@ def calibrate_logits(
 
     pretrained_logits : (N, C) of the same samples before fine-tuning, or None. Source: ours.
     """
-    method = resolve(method, pretrained_logits is not None)
+    method = resolve(method, frozenset({PRETRAINED} if pretrained_logits is not None else ()))
     split = ClassSplit(logits.shape[-1], seen)
     refuse_absent(labels, split)
     if pretrained_logits is not None and pretrained_logits.shape != logits.shape:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from ..analysis.gamma.curve import seen_absent_curve
-from ..analysis.gamma.estimators import resolve
+from ..analysis.gamma.estimators import PRETRAINED, resolve
 from ..analysis.metrics.accuracy import accuracies
 from ..core import files, paths
 from ..core.device import reuse_memory
@@ -21,7 +21,7 @@ from .inputs import Inputs, from_images, from_logits, is_logits
 
 def calibrate_files(arguments: argparse.Namespace) -> None:
     """Calibrate as the parsed arguments say, and write the results. Raises UserError before anything is written."""
-    arguments.method = resolve(arguments.method, arguments.pretrained is not None)
+    arguments.method = resolve(arguments.method, frozenset({PRETRAINED} if arguments.pretrained else ()))
     ready = is_logits(arguments.data)
     outputs = _outputs(arguments, ready)
     inputs = from_logits(arguments) if ready else from_images(arguments)

@@ -1,6 +1,6 @@
 """Figures: each draw_x takes tidy data and axes and returns the axes; save_figure writes the same bytes each time."""
 
-from .calibration import draw_accuracy_by_gamma, draw_curves, draw_gamma, draw_seen_confusions, draw_shares
+from .calibration import draw_accuracy_by_gamma, draw_curves, draw_gamma, draw_regrets, draw_seen_confusions
 from .explanation import (
     draw_correlations,
     draw_influences,
@@ -11,13 +11,14 @@ from .explanation import (
     draw_view,
 )
 from .images import draw_images
-from .series import draw_by_epoch, draw_changes, draw_intervals, draw_series
+from .series import draw_by_checkpoint, draw_by_epoch, draw_changes, draw_intervals, draw_series
 from .style import new_axes, save_figure
 from .toy import draw_region_legend, draw_toy_displacement, draw_toy_grid, draw_toy_regions
 from .widgets import gamma_figure, gamma_slider
 
 __all__ = [
     "draw_accuracy_by_gamma",
+    "draw_by_checkpoint",
     "draw_by_epoch",
     "draw_changes",
     "draw_correlations",
@@ -29,9 +30,9 @@ __all__ = [
     "draw_motion",
     "draw_pulls",
     "draw_region_legend",
+    "draw_regrets",
     "draw_seen_confusions",
     "draw_series",
-    "draw_shares",
     "draw_step_check",
     "draw_toy_displacement",
     "draw_toy_grid",

@@ -9,7 +9,7 @@ import torch
 from matplotlib.axes import Axes
 
 from ..analysis.gamma.curve import SeenAbsentCurve
-from ..analysis.gamma.estimators import ESTIMATORS, NONE, ORACLE
+from ..analysis.gamma.estimators import ESTIMATORS
 from ..analysis.gamma.posthoc import BASELINES
 from ..analysis.metrics import METRICS
 from .series import COLOURS
@@ -20,7 +20,7 @@ METHODS = ESTIMATORS | BASELINES  # what can be done after fine-tuning: each has
 
 def draw_curves(curves: pd.DataFrame, points: pd.DataFrame, ax: Axes) -> Axes:
     """Seen-absent curves, one thin line per seed, and where each way to choose gamma lands on it."""
-    looks = {"pre-trained": (BOTH, "--"), "fine-tuned": (ABSENT, "-")}
+    looks = {"pre-trained": (BOTH, "--"), "BatchNorm only": ("black", ":"), "fine-tuned": (ABSENT, "-")}
     for (checkpoint, _), rows in curves.groupby(["checkpoint", "seed"], sort=False):
         colour, dash = looks[checkpoint]
         ax.plot(100 * rows["acc_sy"], 100 * rows["acc_uy"], color=colour, linestyle=dash, linewidth=1)
@@ -81,37 +81,38 @@ def draw_seen_confusions(confusions: pd.DataFrame, ax: Axes, most: int = 12) -> 
     return ax
 
 
-def draw_shares(shares: pd.DataFrame, ax: Axes) -> Axes:
-    """The share of the oracle's gain: one grey mark per cell and method, and the median over cells with its 95 %
+def draw_regrets(regrets: pd.DataFrame, ax: Axes) -> Axes:
+    """The regret in points of each method: one grey mark per setting, and the median over settings with its 95 %
     interval.
 
-    Shares below -1 are drawn at -1, as arrows.
+    regrets : columns cell, method, measure, value, low, high. The axis is linear up to 2 points and logarithmic beyond.
     """
-    cells = [cell for cell in shares["cell"].unique() if cell not in ("median", "worst")]
-    methods = [method for method in shares["method"].unique() if method not in (NONE, ORACLE)]
+    regrets = regrets[regrets["measure"] == "regret"]
+    cells = [cell for cell in regrets["cell"].unique() if cell not in ("median", "worst")]
+    methods = [method for method in regrets["method"].unique() if method in METHODS]
     places = {method: place for place, method in enumerate(reversed(methods))}
     for number, cell in enumerate(cells):
-        rows = shares[(shares["cell"] == cell) & shares["method"].isin(methods)].dropna(subset="share")
+        rows = regrets[(regrets["cell"] == cell) & regrets["method"].isin(methods)]
         height = rows["method"].map(places) + 0.3 * (number / max(len(cells) - 1, 1) - 0.5)
-        inside = rows["share"] >= -1
-        ax.scatter(rows["share"][inside], height[inside], color=BOTH, s=14, marker="o")
-        ax.scatter([-1] * (~inside).sum(), height[~inside], color=BOTH, s=26, marker="<")
-    middle = shares[(shares["cell"] == "median") & shares["method"].isin(methods)]
+        ax.scatter(100 * rows["value"], height, color=BOTH, s=14, marker="o")
+    middle = regrets[(regrets["cell"] == "median") & regrets["method"].isin(methods)]
     height = middle["method"].map(places)
-    ax.hlines(height, middle["low"].clip(lower=-1), middle["high"], color=ABSENT, linewidth=1.5)
-    ax.scatter(middle["share"].clip(lower=-1), height, color=ABSENT, marker="D", zorder=3)
+    ax.hlines(height, 100 * middle["low"], 100 * middle["high"], color=ABSENT, linewidth=1.5)
+    ax.scatter(100 * middle["value"], height, color=ABSENT, marker="D", zorder=3)
     marks = [
         mpl.lines.Line2D([], [], color=colour, marker=marker, linestyle=dash, label=label)
         for label, colour, marker, dash in (
-            (f"one of {len(cells)} cells", BOTH, "o", "none"),
+            (f"one of {len(cells)} settings", BOTH, "o", "none"),
             ("their median, 95 % interval", ABSENT, "D", "-"),
         )
     ]
-    ax.legend(handles=marks, fontsize=8, loc="lower left")
-    for line in (0, 1):
-        ax.axvline(line, color="black", linewidth=0.8)
+    ax.legend(handles=marks, fontsize=8, loc="upper right")
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_xscale("symlog", linthresh=2)
+    ticks = [-2, -1, 0, 1, 2, 5, 10, 20, 50]
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
     ax.set_yticks(list(places.values()), [METHODS[method].title for method in places])
-    ax.set(xlabel="share of the oracle's gain in Acc$_{Y/Y}$ (0: no shift, 1: $\\gamma^*$)", xlim=(-1.05, 1.1))
+    ax.set(xlabel="regret: Acc$_{Y/Y}$ of the cross-fitted oracle minus the method's (points)", xlim=(-2, 60))
     return ax
 
 

@@ -45,6 +45,24 @@ def draw_by_epoch(by_epoch: pd.DataFrame, metrics: Sequence[str], ax: Axes, ylab
     return ax
 
 
+def draw_by_checkpoint(ends: pd.DataFrame, metrics: Sequence[str], ax: Axes, ylabel: str = "test accuracy (%)") -> Axes:
+    """Fractions of each network compared, in percent: one mark a seed, and a line through the means.
+
+    ends : columns seed, checkpoint, metric, value.
+    """
+    checkpoints = list(ends["checkpoint"].unique())
+    for metric in metrics:
+        known = METRICS[metric]
+        wide = 100 * ends[ends["metric"] == metric].pivot(index="seed", columns="checkpoint", values="value")
+        colour = COLOURS[known.colour_of]
+        ax.plot(checkpoints, wide[checkpoints].mean(), color=colour, linestyle=known.dash, label=known.title)
+        for _, values in wide.iterrows():
+            ax.plot(checkpoints, values[checkpoints], color=colour, marker=known.marker, markersize=4, linestyle="none")
+    ax.set(xlabel=f"each mark one of {ends['seed'].nunique()} seeds, lines their means", ylabel=ylabel, ylim=(-3, 103))
+    ax.legend(fontsize=8)
+    return ax
+
+
 def draw_changes(changes: pd.DataFrame, metrics: Sequence[str], ax: Axes) -> Axes:
     """Changes from pre-trained to fine-tuned with 95 % intervals over seeds; `changes` is from `tables.change`."""
     rows = changes.set_index("metric").loc[list(metrics)]

@@ -7,7 +7,7 @@ table of means says how many seeds, runs or samples (n) stand behind it; what us
 
 import pandas as pd
 
-from ..analysis.gamma.estimators import AUTO, ESTIMATORS, FOLDS, NONE, ORACLE, PRETRAINED, UNLABELLED
+from ..analysis.gamma.estimators import AUTO, ESTIMATORS, HALVES, ORACLE, PRETRAINED, THIRDS, UNLABELLED
 from ..core.errors import UserError
 from .markdown import interval, number, spread, table
 
@@ -32,7 +32,8 @@ MEASURES = {  # metric: label, format
 }
 NEEDS = {
     PRETRAINED: "pre-trained model",
-    FOLDS: "3 short runs from the pre-trained model",
+    HALVES: "3 runs on half of the seen classes",
+    THIRDS: "3 runs on two thirds of the seen classes",
     UNLABELLED: "unlabelled target images",
 }
 TREATMENTS = {
@@ -41,11 +42,15 @@ TREATMENTS = {
     "group_temperature": "a temperature for each group",
     "weight_alignment": "head weights of equal norm",
     "group_posterior": "group of the larger posterior first",
+    "pretrained_head": "the head from before fine-tuning",
     "wise": "WiSE, halfway between before and after",
     "alg": "shift by ALG",
     "pcv": "shift by PCV",
     "stand_in": "shift by stand-ins",
+    "transported_cv": "shift by transported folds",
     "ncm": "nearest class means (*oracle*)",
+    "wise, gamma* (oracle)": "WiSE, shift by its own gamma* (*oracle*)",
+    "fine-tuned on all classes (oracle)": "fine-tuned on all classes (*oracle*)",
     ORACLE: f"shift by {STAR}",
 }
 CELL_SUMMARIES = ("median", "worst")
@@ -71,10 +76,17 @@ def maybe(frame: pd.DataFrame, digits: int = 2, scale: float = 1, **wanted: obje
 
 def title(method: str) -> str:
     """An estimator's name on a page: what `auto` takes is bold, and *oracle* and *transductive* stand out."""
+    if method not in ESTIMATORS:
+        return method.replace("(oracle)", "(*oracle*)")
     if method == ORACLE:
         return STAR
     plain = ESTIMATORS[method].title.replace("\n", " ").replace("(transductive)", "(*transductive*)")
-    return f"**{plain}** (`auto`)" if method == AUTO[0] else plain
+    return f"**{plain}** (`auto`)" if method in AUTO else plain
+
+
+def needs_of(method: str) -> frozenset[str]:
+    """What an estimator needs; the cross-fitted oracle is none of `ESTIMATORS`."""
+    return ESTIMATORS[method].needs if method in ESTIMATORS else frozenset()
 
 
 def seeds(frame: pd.DataFrame) -> str:
@@ -182,22 +194,21 @@ def learning_rates(ref) -> str:
 
 # estimates of gamma
 def estimators(ref) -> str:
-    """The recovered gain of each estimate of gamma: in each setting, their median and the worst."""
-    found = ref.table("09_shares")
+    """The regret of each estimate of gamma: in each setting, their median and the worst, and the recovered gain."""
+    found = ref.table("09_regrets")
     settings = [cell for cell in found["cell"].unique() if cell not in CELL_SUMMARIES]
     rows = []
     for method in found["method"].unique():
-        if method in (NONE, ORACLE):
-            continue  # 0 and 1 by definition
         own = found[found["method"] == method]
-        needs = ", ".join(text for need, text in NEEDS.items() if need in ESTIMATORS[method].needs) or "nothing more"
-        each = [number(find(own, cell=cell)["share"]) for cell in settings]
-        median, worst = (find(own, cell=cell) for cell in CELL_SUMMARIES)
-        rows.append([title(method), needs, *each, interval(median, value="share"), number(worst["share"])])
-    return table(
-        rows,
-        [f"estimator ({seeds(found)})", "needs beside the fine-tuned model and its data", *settings, "median", "worst"],
-    )
+        needs = ", ".join(text for need, text in NEEDS.items() if need in needs_of(method)) or "nothing more"
+        regrets = [
+            interval(find(own, cell=cell, measure="regret"), value="value", scale=100, digits=2)
+            for cell in (*settings, *CELL_SUMMARIES)
+        ]
+        share = number(find(own, cell="worst", measure="recovered_gain")["value"])
+        rows.append([title(method), needs, *regrets, share])
+    heads = [*settings, "median", "worst", "least recovered gain"]
+    return table(rows, [f"estimator ({seeds(found)})", "needs beside the fine-tuned model and its data", *heads])
 
 
 def label_shift(ref) -> str:

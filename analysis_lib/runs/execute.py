@@ -78,10 +78,7 @@ def _finetune(spec: RunSpec, device: torch.device) -> None:
         execute(pretraining(manifest, spec.dtype), str(device))
     model = create_model(spec.model, split.num_classes).to(getattr(torch, spec.dtype))
     model.load_state_dict(initial_weights(spec, manifest, model))
-    rows = parts["train"]
-    if spec.tuned_on == "seen":
-        rows = rows[split.is_seen(labels[rows])]
-    _train_and_record(model, images, labels, rows, parts, spec, manifest, device)
+    _train_and_record(model, images, labels, training_rows(manifest, spec), parts, spec, manifest, device)
 
 
 def _log_lacking(manifest: Manifest, spec: RunSpec, parts: dict[str, torch.Tensor]) -> None:
@@ -155,6 +152,13 @@ def split_parts(manifest: Manifest, spec: RunSpec, split: ClassSplit) -> dict[st
     if not split.is_seen(manifest.labels[train]).any():
         raise UserError(f"benchmark {manifest.name!r} has no training image of a seen class; choose other seen classes")
     return {"train": train, "test": test}
+
+
+def training_rows(manifest: Manifest, spec: RunSpec) -> torch.Tensor:
+    """The row numbers that a run trains on. Raises UserError as `split_parts`."""
+    split = manifest.class_split(spec.seed, spec.seen)
+    rows = split_parts(manifest, spec, split)["train"]
+    return rows if spec.tuned_on == "all" else rows[split.is_seen(manifest.labels[rows])]
 
 
 def initial_weights(spec: RunSpec, manifest: Manifest, model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -1,6 +1,6 @@
 """Finished fine-tuning runs of one benchmark over seeds, opened for reading."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -16,7 +16,16 @@ from ..core.run_spec import RunSpec
 from .execute import state
 from .outputs import Outputs, load_outputs
 
-PRE_TRAINED, FINE_TUNED = "pre-trained", "fine-tuned"
+PRE_TRAINED, BATCHNORM_ONLY, FINE_TUNED = "pre-trained", "BatchNorm only", "fine-tuned"
+
+
+def batchnorm_only(spec: RunSpec) -> RunSpec:
+    """The control of a run: the same training with learning rate 0.
+
+    No weight moves; BatchNorm's running statistics adapt to the fine-tuning images as they do in the run. A network
+    without BatchNorm stays as it is.
+    """
+    return replace(spec, lr=0.0, record_every=spec.epochs)
 
 
 @dataclass(frozen=True)
@@ -35,9 +44,13 @@ class RunSet:
         """The seen and absent classes of a run."""
         return self.manifest.class_split(spec.seed, spec.seen)
 
-    def checkpoints(self, spec: RunSpec) -> dict[str, int]:
-        """The epochs of the pre-trained and the fine-tuned network, by name."""
-        return {PRE_TRAINED: 0, FINE_TUNED: spec.epochs}
+    def checkpoints(self, spec: RunSpec) -> dict[str, tuple[RunSpec, int]]:
+        """The networks that a study compares, by name: the run and the epoch of each, for `outputs` and `head`."""
+        return {
+            PRE_TRAINED: (spec, 0),
+            BATCHNORM_ONLY: (batchnorm_only(spec), spec.epochs),
+            FINE_TUNED: (spec, spec.epochs),
+        }
 
     def epochs(self, spec: RunSpec) -> list[int]:
         """The epochs whose Outputs are stored."""

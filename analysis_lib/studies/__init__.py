@@ -10,16 +10,24 @@ from dataclasses import dataclass
 from ..benchmarks.manifest import load_manifest
 from ..core.errors import unknown
 from ..core.run_spec import RunSpec
+from ..runs.class_folds import half_specs, third_specs
 from ..runs.execute import execute
-from ..runs.pcv_folds import with_folds
 from ..runs.plan import plan
-from ..runs.run_set import RunSet
-from . import estimator_grid, gain_prediction
+from ..runs.run_set import RunSet, batchnorm_only
+from . import estimator_grid, gain_prediction, posthoc
+
+
+def plan_with_controls(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
+    """The runs of a profile, each with its control."""
+    return [each for spec in plan(benchmark, profile, seeds) for each in (spec, batchnorm_only(spec))]
 
 
 def plan_with_folds(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """The runs of a profile, each with its folds of pseudo cross-validation."""
-    return with_folds(plan(benchmark, profile, seeds))
+    """The runs of a profile, each with its control and its folds of both kinds."""
+    found = []
+    for spec in plan(benchmark, profile, seeds):
+        found += [spec, batchnorm_only(spec), *half_specs(spec), *third_specs(spec)]
+    return found
 
 
 @dataclass(frozen=True)
@@ -37,11 +45,11 @@ class Study:
 
 
 STUDIES: dict[str, Study] = {
-    "accuracy": Study("What does fine-tuning do to the accuracy on seen and on absent classes?", plan),
-    "features": Study("What happens to the features of absent classes?", plan),
-    "decomposition": Study("Which part of the softmax loses the absent classes?", plan),
+    "accuracy": Study("What does fine-tuning do to the accuracy on seen and on absent classes?", plan_with_controls),
+    "features": Study("What happens to the features of absent classes?", plan_with_controls),
+    "decomposition": Study("Which part of the softmax loses the absent classes?", plan_with_controls),
     "head": Study("What happens to the linear head?", plan_with_folds),
-    "calibration": Study("How much does one constant on the absent logits bring back?", plan_with_folds),
+    "calibration": Study("How much does one constant on the absent logits bring back?", posthoc.specs),
     "gain_prediction": Study(
         "Why do absent-class features move, and which classes gain?", plan, gain_prediction.dissimilar_specs
     ),

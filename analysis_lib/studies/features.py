@@ -55,15 +55,15 @@ def features_by_epoch(runs: RunSet) -> pd.DataFrame:
 
 
 def space_by_checkpoint(runs: RunSet) -> pd.DataFrame:
-    """The feature space before and after: columns seed, checkpoint, metric, value.
+    """The feature space of each network compared: columns seed, checkpoint, metric, value.
 
     Metrics: `separability`, the test AUC of a linear classifier of S against U; `rank effective_rank
     participation_ratio` of the test features.
     """
     rows = []
     for spec in runs.specs:
-        for checkpoint, epoch in runs.checkpoints(spec).items():
-            train, test = runs.outputs(spec, epoch, "train"), runs.outputs(spec, epoch, "test")
+        for checkpoint, (run, epoch) in runs.checkpoints(spec).items():
+            train, test = runs.outputs(run, epoch, "train"), runs.outputs(run, epoch, "test")
             auc = feature_drift.separability(train.features, train.labels, test.features, test.labels, runs.split(spec))
             found = {"separability": auc}
             found |= feature_space.feature_dimensions(test.features)
@@ -72,17 +72,17 @@ def space_by_checkpoint(runs: RunSet) -> pd.DataFrame:
 
 
 def linear_probe_by_checkpoint(runs: RunSet) -> pd.DataFrame:
-    """The five accuracies of a linear probe before and after: columns seed, checkpoint, metric, value. *Oracle*.
+    """The five accuracies of a linear probe of each network: columns seed, checkpoint, metric, value. *Oracle*.
 
     Metrics: `probe_acc_yy` and so on. The probe is fitted on training features of all classes, and computed once and
     cached.
     """
     rows = []
     for spec in runs.specs:
-        for checkpoint, epoch in runs.checkpoints(spec).items():
-            train, test = runs.outputs(spec, epoch, "train"), runs.outputs(spec, epoch, "test")
+        for checkpoint, (run, epoch) in runs.checkpoints(spec).items():
+            train, test = runs.outputs(run, epoch, "train"), runs.outputs(run, epoch, "test")
             fit = partial(_probe, train, test, runs.split(spec).num_classes)
-            scores = files.cached(paths.run_linear_probe(spec.run_id, checkpoint), fit)["scores"]
+            scores = files.cached(paths.run_linear_probe(run.run_id, epoch), fit)["scores"]
             found = accuracies(scores, test.labels, runs.split(spec))
             rows += [(spec.seed, checkpoint, f"probe_{name}", value) for name, value in found.items()]
     return pd.DataFrame(rows, columns=["seed", "checkpoint", "metric", "value"])
@@ -98,7 +98,7 @@ def views(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
     Columns: view, sample (row of the manifest), label (class name), group, checkpoint, x, y.
     """
     split = runs.split(spec)
-    ends = {checkpoint: runs.outputs(spec, epoch, "test") for checkpoint, epoch in runs.checkpoints(spec).items()}
+    ends = {PRE_TRAINED: runs.outputs(spec, 0, "test"), FINE_TUNED: runs.outputs(spec, spec.epochs, "test")}
 
     def project() -> dict[str, torch.Tensor]:
         before = normalize(ends[PRE_TRAINED].features.double(), dim=1)

@@ -1,17 +1,17 @@
-"""Post-hoc methods for the fine-tuned network compared: shifts by gamma, the other baselines, and WiSE.
+"""Post-hoc methods for the fine-tuned network compared: shifts by gamma, the other baselines, WiSE, and an upper bound.
 
 Accuracies are on test samples, per seed and method. Costs are measured apart, because seconds are not reproducible.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pandas as pd
 import torch
 
 from ..analysis.gamma.curve import seen_absent_curve, shift_logits
-from ..analysis.gamma.estimators import ESTIMATORS, estimate_gamma
+from ..analysis.gamma.estimators import ESTIMATORS, HALVES, NONE, THIRDS, estimate_gamma, offered
 from ..analysis.gamma.posthoc import BASELINES, PostHoc
 from ..analysis.metrics.accuracy import accuracies
 from ..analysis.metrics.calibration_error import calibration_errors
@@ -21,20 +21,30 @@ from ..core.errors import UserError
 from ..core.progress import log
 from ..core.run_spec import RunSpec
 from ..models.weight_space import interpolate
-from ..runs.execute import load_before_after, split_parts
+from ..runs.class_folds import half_specs, third_specs
+from ..runs.execute import load_before_after, training_rows
 from ..runs.outputs import Outputs, extract
-from ..runs.pcv_folds import fold_specs
-from ..runs.run_set import RunSet
+from ..runs.plan import plan, upper_bound
+from ..runs.run_set import RunSet, batchnorm_only
 from . import calibration
 
 WISE, ALPHA = "wise", 0.5  # the midpoint of the interpolation, which its authors take if there is no data to choose by
+WISE_SHIFTED, ALL_CLASSES = "wise, gamma* (oracle)", "fine-tuned on all classes (oracle)"
 MEASURES = ("acc_sy", "acc_uy", "acc_yy", "acc_ss", "acc_uu", "ausuc", "ece_y", "ece_s", "ece_u")
 
 
+def specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
+    """The runs of a profile, each with its control, its folds and its upper bound."""
+    found = []
+    for spec in plan(benchmark, profile, seeds):
+        found += [spec, batchnorm_only(spec), *half_specs(spec), *third_specs(spec), upper_bound(spec)]
+    return found
+
+
 def is_oracle(method: str) -> bool:
-    """Whether an estimator or a baseline uses labels of absent classes."""
+    """Whether a method uses labels of absent classes."""
     entry = ESTIMATORS.get(method) or BASELINES.get(method)
-    return entry is not None and entry.oracle
+    return method in (WISE_SHIFTED, ALL_CLASSES) or (entry is not None and entry.oracle)
 
 
 def interpolated_outputs(runs: RunSet, spec: RunSpec) -> Outputs:
@@ -52,16 +62,23 @@ def _interpolate(runs: RunSet, spec: RunSpec) -> Outputs:
 
 
 def treatments(runs: RunSet, spec: RunSpec) -> dict[str, Callable[[], torch.Tensor]]:
-    """Each method as a function that returns scores (N, C) of the test samples: shifts, `wise`, then `BASELINES`."""
+    """Each method as a function that returns scores (N, C) of the test samples.
+
+    Shifts come first, then WiSE as it is and with its best shift, `BASELINES`, and the upper bound: a network that was
+    fine-tuned on all classes.
+    """
     split, test = runs.split(spec), runs.outputs(spec, spec.epochs, "test")
     train, own = runs.outputs(spec, spec.epochs, "train"), runs.fine_tuning_outputs(spec, spec.epochs)
     weight, bias = runs.head(spec, spec.epochs)
+    pretrained_weight, pretrained_bias = runs.head(spec, 0)
     inputs = PostHoc(
         split=split,
         features=test.features,
         logits=test.logits,
         weight=weight,
         bias=bias,
+        pretrained_weight=pretrained_weight,
+        pretrained_bias=pretrained_bias,
         train_logits=own.logits,
         train_labels=own.labels,
         pretrained_train_logits=runs.fine_tuning_outputs(spec, 0).logits,
@@ -72,9 +89,16 @@ def treatments(runs: RunSet, spec: RunSpec) -> dict[str, Callable[[], torch.Tens
     def shifted(method: str) -> torch.Tensor:
         return shift_logits(test.logits, split, estimate_gamma(method, evidence))
 
-    found = {method: partial(shifted, method) for method in ESTIMATORS}
+    def wise_shifted() -> torch.Tensor:
+        logits = interpolated_outputs(runs, spec).logits
+        return shift_logits(logits, split, seen_absent_curve(logits, test.labels, split).best().gamma)
+
+    found = {method: partial(shifted, method) for method in [NONE, *offered(evidence.holds)]}
     found[WISE] = lambda: interpolated_outputs(runs, spec).logits
-    return found | {name: partial(baseline.apply, inputs) for name, baseline in BASELINES.items()}
+    found[WISE_SHIFTED] = wise_shifted
+    found |= {name: partial(baseline.apply, inputs) for name, baseline in BASELINES.items()}
+    found[ALL_CLASSES] = lambda: runs.outputs(upper_bound(spec), spec.epochs, "test").logits
+    return found
 
 
 def comparison(runs: RunSet) -> pd.DataFrame:
@@ -106,11 +130,15 @@ def costs(runs: RunSet) -> pd.DataFrame:
 
     Columns: method, seconds, extra_training.
     seconds : from stored Outputs to scores; for WiSE with the forward passes of the interpolated network.
-    extra_training : training images of the networks that the method trains, over those of the fine-tuning.
+    extra_training : training images that the method's own networks process, over those of the fine-tuning.
     """
     spec = runs.specs[0]
+    own = _processed(runs, spec)
+    trained = {
+        HALVES: sum(_processed(runs, fold) for fold in half_specs(spec)) / own,
+        THIRDS: sum(_processed(runs, fold) for fold in third_specs(spec)) / own,
+    }
     rows = []
-    fold_images = sum(len(_trained_rows(runs, fold)) for fold in fold_specs(spec)) / len(_trained_rows(runs, spec))
     for method in treatments(runs, spec):
         for _ in range(2):  # the first warms up
             found = treatments(runs, spec)
@@ -118,13 +146,12 @@ def costs(runs: RunSet) -> pd.DataFrame:
             begin = time.perf_counter()
             found[method]()
             seconds = time.perf_counter() - begin
-        trains = method in ESTIMATORS and ESTIMATORS[method].extra_training
-        rows.append((method, seconds, fold_images if trains else 0.0))
+        needs = ESTIMATORS[method].needs if method in ESTIMATORS else frozenset()
+        extra = sum(images for need, images in trained.items() if need in needs)
+        rows.append((method, seconds, _processed(runs, upper_bound(spec)) / own if method == ALL_CLASSES else extra))
     return pd.DataFrame(rows, columns=["method", "seconds", "extra_training"])
 
 
-def _trained_rows(runs: RunSet, spec: RunSpec) -> torch.Tensor:
-    """The rows of the manifest that a run trains on."""
-    split = runs.split(spec)
-    train = split_parts(runs.manifest, spec, split)["train"]
-    return train[split.is_seen(runs.manifest.labels[train])]
+def _processed(runs: RunSet, spec: RunSpec) -> int:
+    """The training images that a run processes, over all epochs."""
+    return spec.epochs * len(training_rows(runs.manifest, spec))

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from ..analysis.gamma.curve import shift_logits
-from ..analysis.gamma.estimators import ESTIMATORS, FOLDS, PRETRAINED, Evidence, estimate_gamma, offered
+from ..analysis.gamma.estimators import ESTIMATORS, HALVES, PRETRAINED, THIRDS, Evidence, estimate_gamma, offered
 from ..analysis.gamma.estimators.pseudo_cv import Fold
 from ..analysis.metrics.accuracy import group_masks, max_over
 from ..analysis.metrics.decomposition import softmax_decomposition
@@ -37,15 +37,16 @@ def sample_values(runs: RunSet, calibrated: pd.DataFrame) -> tuple[list[tuple[St
     values = []
     for spec in runs.specs:
         split, rows = runs.split(spec), {}
-        tests = {checkpoint: runs.outputs(spec, epoch, "test") for checkpoint, epoch in runs.checkpoints(spec).items()}
+        checkpoints = runs.checkpoints(spec)
+        tests = {name: runs.outputs(run, epoch, "test") for name, (run, epoch) in checkpoints.items()}
         for line in calibrated[calibrated["seed"] == spec.seed].itertuples():
             test = tests[line.checkpoint]
             masks = group_masks(test.labels, split)
             right = (shift_logits(test.logits, split, line.gamma).argmax(1) == test.labels).double()
             for key, group in KEYS.items():
                 rows[State(line.checkpoint, line.method), key] = right.where(masks[group], torch.nan)
-        for checkpoint, epoch in runs.checkpoints(spec).items():
-            test, train = tests[checkpoint], runs.outputs(spec, epoch, "train")
+        for checkpoint, (run, epoch) in checkpoints.items():
+            test, train = tests[checkpoint], runs.outputs(run, epoch, "train")
             masks = group_masks(test.labels, split)
             means = class_means(train.features, train.labels, split.num_classes)
             nearest = ncm_scores(test.features, means).argmax(1) == test.labels
@@ -118,9 +119,9 @@ def gamma_intervals(runs: RunSet, resamples: int = 200) -> pd.DataFrame:
     """95 % intervals of each estimator's gamma over the fine-tuning samples: columns seed, method, gamma, low, high, n.
 
     A bootstrap over the clusters of the rows that the estimator uses, each fold's rows among them. The networks are
-    held fixed. Transductive estimators are left out. n : rows. Source: ours.
+    held fixed. Transductive estimators are left out. n : fine-tuning images. Source: ours.
     """
-    methods = offered(frozenset({PRETRAINED, FOLDS}))
+    methods = offered(calibration.evidence(runs, runs.specs[0]).holds & {PRETRAINED, HALVES, THIRDS})
     found = []
     for spec in runs.specs:
         whole, generator = calibration.evidence(runs, spec), generator_for("gamma", spec.run_id)
@@ -131,11 +132,9 @@ def gamma_intervals(runs: RunSet, resamples: int = 200) -> pd.DataFrame:
             some = _redrawn(whole, counts, generator)
             drawn.append({method: estimate_gamma(method, some) for method in methods})
         ends = pd.DataFrame(drawn).quantile([0.025, 0.975])
-        n_folds = sum(int((~fold.trained).sum()) for fold in whole.folds)
         for method in methods:
             low, high = ends[method]
-            n = n_folds if ESTIMATORS[method].extra_training else len(whole.labels)
-            found.append((spec.seed, method, estimate_gamma(method, whole), low, high, n))
+            found.append((spec.seed, method, estimate_gamma(method, whole), low, high, len(whole.labels)))
     return pd.DataFrame(found, columns=["seed", "method", "gamma", "low", "high", "n"])
 
 
@@ -147,7 +146,8 @@ def _redrawn(whole: Evidence, counts: torch.Tensor, generator: torch.Generator) 
         logits=whole.logits[rows],
         labels=whole.labels[rows],
         pretrained_logits=whole.pretrained_logits[rows],
-        folds=[_redrawn_fold(fold, generator) for fold in whole.folds],
+        halves=[_redrawn_fold(fold, generator) for fold in whole.halves or []],
+        thirds=[_redrawn_fold(fold, generator) for fold in whole.thirds or []],
     )
 
 

@@ -292,41 +292,31 @@ def test_intervals_are_drawn_from_top_to_bottom_in_points(axes):
     assert axes.get_xlabel().startswith("gain") and "70 samples" in axes.get_xlabel() and "3 seeds" in axes.get_xlabel()
 
 
-def test_shares_show_every_cell_and_the_median(axes):
-    """Marks off the scale become arrows at its end; the two ends of the scale, the worst cell and what has no share are
-    no marks.
-    """
-    methods, cells = (
-        ["none", "alg", "pcv", "gamma* (oracle)"],
-        ["lr 1, 5 epochs", "lr 2, 5 epochs", "lr 3, 5 epochs", "median", "worst"],
-    )
-    values = {"alg": [0.25, 0.5, np.nan, 0.375, 0.25], "pcv": [-1.5, 0.75, np.nan, -1.125, -1.5]}
+def test_regrets_show_every_setting_and_the_median(axes):
+    """In points; the worst setting and other measures are no marks."""
+    cells = ["lr 1, 5 epochs", "lr 2, 5 epochs", "median", "worst"]
+    values = {"alg": [0.25, 0.5, 0.375, 0.5], "pcv": [-0.01, 0.07, 0.03, 0.07], "cross-fitted": [0.0] * 4}
     table = pd.DataFrame(
         [
-            (cell, method, values.get(method, [0.0] * 5)[i], -2.0, 0.875)
+            (cell, method, measure, numbers[i], -0.02, 0.4)
+            for measure in ("regret", "recovered_gain")
             for i, cell in enumerate(cells)
-            for method in methods
+            for method, numbers in values.items()
         ],
-        columns=["cell", "method", "share", "low", "high"],
+        columns=["cell", "method", "measure", "value", "low", "high"],
     )
-    assert calibration.draw_shares(table, axes) is axes
+    assert calibration.draw_regrets(table, axes) is axes
     names = dict(zip((text.get_text() for text in axes.get_yticklabels()), axes.get_yticks()))
     assert list(names) == ["PCV", "ALG"] and names["ALG"] > names["PCV"], "in the order of the table, from the top"
     *marks, middle = [each for each in axes.collections if isinstance(each, PathCollection)]
-    shares = sorted((x, min(names, key=lambda name: abs(names[name] - y))) for x, y in points(marks))
-    assert shares == [(-1, "PCV"), (0.25, "ALG"), (0.5, "ALG"), (0.75, "PCV")]
-    circle = marks[0].get_paths()[0].vertices
-    arrows = [
-        each for each in marks if len(each.get_offsets()) and not np.array_equal(each.get_paths()[0].vertices, circle)
-    ]
-    assert np.allclose(points(arrows)[:, 0], -1) and len(points(arrows)) == 1
-    assert {tuple(point) for point in np.asarray(middle.get_offsets())} == {(0.375, names["ALG"]), (-1.0, names["PCV"])}
+    found = sorted((x, min(names, key=lambda name: abs(names[name] - y))) for x, y in points(marks))
+    assert [name for _, name in found] == ["PCV", "PCV", "ALG", "ALG"]
+    assert [x for x, _ in found] == pytest.approx([-1, 7, 25, 50])
+    assert {tuple(point) for point in np.asarray(middle.get_offsets())} == {(37.5, names["ALG"]), (3.0, names["PCV"])}
     assert sorted(segment.tolist() for segment in segments(axes)) == [
-        [[-1, names[name]], [0.875, names[name]]] for name in ("PCV", "ALG")
+        [[-2, names[name]], [40, names[name]]] for name in ("PCV", "ALG")
     ]
-    assert "one of 3 cells" in [text.get_text() for text in axes.get_legend().get_texts()]
-    left, right = axes.get_xlim()
-    assert left < -1 and right > 1
+    assert "one of 2 settings" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 def test_one_gamma_is_shown_on_the_curve_in_bars_and_in_the_confusion(digits):

@@ -15,9 +15,10 @@ from analysis_lib.analysis.stats import summary
 from analysis_lib.benchmarks import overview
 from analysis_lib.benchmarks.images import load_images
 from analysis_lib.benchmarks.manifest import load_manifest
-from analysis_lib.core import paths
+from analysis_lib.core import files, paths
 from analysis_lib.runs import run_set
 from analysis_lib.runs.outputs import Outputs
+from analysis_lib.runs.run_set import BATCHNORM_ONLY, FINE_TUNED, PRE_TRAINED
 from analysis_lib.studies import accuracy, calibration, uncertainty
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -27,8 +28,8 @@ from analysis_lib.analysis.stats import summary
 from analysis_lib.core.files import write_table
 from analysis_lib.studies import accuracy, calibration, open_study, uncertainty
 runs = open_study("calibration", "digits", "smoke", [0, 1], "cpu")
-by_epoch, calibrated = accuracy.metrics_by_epoch(runs), calibration.calibrations(runs)
-everything = calibration.summary(runs, by_epoch, calibrated)
+calibrated = calibration.calibrations(runs)
+everything = calibration.summary(accuracy.metrics_by_checkpoint(runs), calibrated)
 write_table(everything, "digits", "summary")
 write_table(calibration.curves(runs), "digits", "curves")
 write_table(accuracy.seen_confusions(runs), "digits", "seen_confusions")
@@ -72,8 +73,7 @@ def test_the_phenomenon_shows_on_digits(digits):
 
 
 def test_the_summary_holds_what_a_reader_needs(digits):
-    by_epoch, calibrated = accuracy.metrics_by_epoch(digits), calibration.calibrations(digits)
-    everything = calibration.summary(digits, by_epoch, calibrated)
+    everything = calibration.summary(accuracy.metrics_by_checkpoint(digits), calibration.calibrations(digits))
     needed = {
         "acc_yy",
         "acc_sy",
@@ -92,10 +92,31 @@ def test_the_summary_holds_what_a_reader_needs(digits):
     }
     needed |= {f"{method}: acc_{key}" for method in ("alg", "pcv", "gamma* (oracle)") for key in ("sy", "uy", "yy")}
     for (_, checkpoint), rows in everything.groupby(["seed", "checkpoint"]):
-        wanted = needed if checkpoint == "fine-tuned" else {name for name in needed if "pcv" not in name}
+        wanted = needed if checkpoint == FINE_TUNED else {name for name in needed if "pcv" not in name}
         assert wanted <= set(rows["metric"]) and rows["metric"].is_unique
-    assert len(everything.groupby(["seed", "checkpoint"])) == 4
+    assert len(everything.groupby(["seed", "checkpoint"])) == 6
     assert summary.over_seeds(everything.dropna(), ["checkpoint", "metric"])["n"].eq(2).all()
+
+
+def test_the_control_moves_no_weight_and_only_batchnorms_statistics(digits):
+    spec = digits.specs[0]
+    run, epoch = digits.checkpoints(spec)[BATCHNORM_ONLY]
+    start = files.read_tensors(paths.run_model(spec.init))
+    end = files.read_tensors(paths.run_model(run.run_id))
+    moved = {name for name in start if not torch.equal(start[name], end[name])}
+    assert moved and all("running" in name or "num_batches" in name for name in moved)
+    before, after = digits.outputs(spec, 0, "test"), digits.outputs(run, epoch, "test")
+    assert torch.equal(before.index, after.index) and not torch.equal(before.logits, after.logits)
+    weight, bias = digits.head(run, epoch)
+    assert torch.allclose(after.features @ weight.T + bias, after.logits)
+
+
+def test_checkpoints_are_measured_alike(digits):
+    by_epoch = accuracy.metrics_by_epoch(digits).set_index(["seed", "epoch", "metric"])["value"]
+    ends = accuracy.metrics_by_checkpoint(digits).set_index(["seed", "checkpoint", "metric"])["value"]
+    for spec in digits.specs:
+        for checkpoint, epoch in ((PRE_TRAINED, 0), (FINE_TUNED, spec.epochs)):
+            pd.testing.assert_series_equal(ends[spec.seed, checkpoint], by_epoch[spec.seed, epoch], check_names=False)
 
 
 def test_tables_agree_with_the_outputs_they_come_from(digits):
@@ -153,7 +174,7 @@ def test_intervals_compare_with_the_model_as_it_came(digits):
     expected = (wide[("fine-tuned", "alg")] - wide[("pre-trained", "none")]).mean()
     row = table.loc[("fine-tuned", "alg", "acc_uy")]
     assert row["mean"] == pytest.approx(expected) and row["low"] <= expected <= row["high"] and row["n_seeds"] == 2
-    assert len(table) == 3 * (len(ESTIMATORS) + 2)
+    assert len(table) == 3 * (len(ESTIMATORS) + 2 + 3), "of the pre-trained network two, of the control three"
 
 
 def test_methods_cover_the_oracle_and_share_its_gain(digits):

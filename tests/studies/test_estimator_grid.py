@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 import torch
 
@@ -20,20 +21,27 @@ def test_the_cells_are_the_grid_and_share_the_recipe(digits, cells):
     assert [(s.lr, s.epochs, s.seed) for s in cells[5e-3, 4].specs] == [(5e-3, 4, 0), (5e-3, 4, 1)]
 
 
-def test_shares_are_gains_over_the_oracles_gain(cells):
+def test_regrets_are_differences_from_the_cross_fitted_oracle(cells):
     chosen = estimator_grid.choices(cells)
-    table = estimator_grid.shares(cells, chosen).set_index(["cell", "method"])
+    table = estimator_grid.regrets(cells, chosen).set_index(["measure", "cell", "method"])
     mean = chosen.groupby(["lr", "method"])["acc_yy"].mean()
+    methods = [method for method in ESTIMATORS if method != "pcv"]  # its folds are of the recipe's setting alone
     for lr in (5e-3, 2e-2):
-        gain = mean[lr] - mean[lr]["none"]
-        for method in ESTIMATORS:
-            assert table.loc[(f"lr {lr:g}, 4 epochs", method), "share"] == pytest.approx(gain[method] / gain[ORACLE])
-    by_cell = table["share"].unstack("cell")
+        cell = f"lr {lr:g}, 4 epochs"
+        value = table["value"].xs(cell, level="cell")
+        oracle = mean[lr]["none"] + value["gain", estimator_grid.CROSS_FITTED]
+        for method in methods:
+            assert value["gain", method] == pytest.approx(mean[lr][method] - mean[lr]["none"])
+            assert value["regret", method] == pytest.approx(oracle - mean[lr][method])
+            assert value["recovered_gain", method] == pytest.approx(
+                value["gain", method] / value["gain", estimator_grid.CROSS_FITTED]
+            )
+        assert value["regret", ORACLE] < 0, "gamma* is chosen on the images that score it"
+    by_cell = table["value"]["regret"].unstack("cell")
     own = by_cell[["lr 0.005, 4 epochs", "lr 0.02, 4 epochs"]]
     assert by_cell["median"].to_dict() == pytest.approx(own.median(axis=1).to_dict())
-    assert by_cell["worst"].to_dict() == pytest.approx(own.min(axis=1).to_dict())
-    assert (table["low"] <= table["high"]).all() and (table.xs(ORACLE, level="method")["share"] == 1).all()
-    assert set(chosen["method"]) == set(ESTIMATORS)
+    assert by_cell["worst"].to_dict() == pytest.approx(own.max(axis=1).to_dict())
+    assert (table["low"] <= table["high"]).all() and set(by_cell.index) == {*methods, estimator_grid.CROSS_FITTED}
 
 
 def test_development_seeds_are_never_reported_ones_and_belong_to_the_full_profile(digits):
@@ -51,30 +59,37 @@ def test_development_seeds_draw_other_seen_classes():
         assert len(set(seen)) == len(seen)
 
 
-def test_the_verdicts_measure_against_the_goals_of_each_cost(cells):
-    table = estimator_grid.shares(cells, estimator_grid.choices(cells))
-    lines = dict(line.split(": ", 1) for line in estimator_grid.verdicts(table).splitlines())
-    assert list(lines) == [method for method in ESTIMATORS if method not in (NONE, ORACLE)]
-    merit = table.set_index(["method", "cell"])["share"]
-    for method in (estimator_grid.MATCHED, estimator_grid.MATCHED_STAND_IN):
-        assert (
-            lines.pop(method)
-            == f"median {merit[method, 'median']:.2f}; worst cell {merit[method, 'worst']:.2f}; another setting, for "
-            "which no goal was set"
-        )
-    for method, line in lines.items():
-        goal = 0.95 if ESTIMATORS[method].extra_training else 0.90
-        assert f"goal {goal:.2f} {'reached' if merit[method, 'median'] >= goal else 'missed'};" in line
-        assert line.endswith("kept" if merit[method, "worst"] >= 0.6 else "broken")
+def rows(method, median, worst, share):
+    found = [(cell, method, "regret", value) for cell, value in (("median", median), ("worst", worst))]
+    found += [(cell, method, "recovered_gain", share) for cell in ("median", "worst")]
+    return found
 
 
-def test_a_cell_where_the_oracle_gains_nothing_is_left_out():
-    accuracy = torch.tensor([[0.5, 0.5, 0.5, 0.5, 0.6, 0.7]], dtype=torch.float64)  # two cells of none, alg, oracle
-    share = estimator_grid._shares(accuracy, [NONE, "alg", ORACLE], 2)[0]
-    assert share[0].isnan().all() and share[1].tolist() == pytest.approx([0, 0.5, 1])
-    assert share[2].tolist() == pytest.approx(share[1].tolist()) and share[3].tolist() == pytest.approx(
-        share[1].tolist()
+def test_the_verdicts_measure_against_the_goals():
+    cases = {"alg": (0.004, 0.014, 0.96), "max_gap": (0.006, 0.014, 0.96), "pcv": (0.004, 0.016, 0.96)}
+    cases |= {"stand_in": (0.004, 0.014, 0.94), "transported_cv": (0.004, 0.014, float("nan"))}
+    table = pd.DataFrame(
+        [row for method, numbers in cases.items() for row in rows(method, *numbers)],
+        columns=["cell", "method", "measure", "value"],
     )
+    lines = dict(line.split(": ", 1) for line in estimator_grid.verdicts(table).splitlines())
+    assert {method: line.split(";")[0] for method, line in lines.items()} == {
+        "alg": "goals reached",
+        "max_gap": "goals missed",
+        "pcv": "goals missed",
+        "stand_in": "goals missed",
+        "transported_cv": "goals reached",
+    }
+    assert "median 0.60 (goal 0.5)" in lines["max_gap"] and "worst setting 1.60 (goal 1.5)" in lines["pcv"]
+
+
+def test_a_setting_with_little_to_gain_has_a_regret_but_no_recovered_gain_in_the_summary():
+    methods = [NONE, "alg", estimator_grid.CROSS_FITTED]
+    accuracy = torch.tensor([[0.5, 0.49, 0.5, 0.5, 0.6, 0.7]], dtype=torch.float64)  # two settings of three methods
+    found = estimator_grid._measures(accuracy, methods, 2)
+    assert found["regret"][0, :, 1].tolist() == pytest.approx([0.01, 0.1, 0.055, 0.1])
+    share = found["recovered_gain"][0, :, 1]
+    assert share[0].isnan() and share[1:].tolist() == pytest.approx([0.5, 0.5, 0.5])
 
 
 def test_a_mismatched_pool_has_the_wanted_share(digits):
@@ -86,22 +101,6 @@ def test_a_mismatched_pool_has_the_wanted_share(digits):
         absent = [not known[tuple(row.tolist())] for row in pool]
         assert sum(absent) / len(absent) == pytest.approx(share, abs=0.01)
         assert len(pool) == len({tuple(row.tolist()) for row in pool}) >= 0.5 * len(known)
-
-
-def test_with_the_whole_pool_the_mismatch_is_none(cells, monkeypatch):
-    """Then what matching assumes is what the table of shares has."""
-    monkeypatch.setattr(
-        estimator_grid, "_pool", lambda study, spec, share: study.outputs(spec, spec.epochs, "test").logits
-    )
-    merit = estimator_grid.shares(cells, estimator_grid.choices(cells)).set_index(["cell", "method"])["share"]
-    table = estimator_grid.mismatch(cells, (0.2,)).set_index(["assumed", "method"])
-    for method in (estimator_grid.MATCHED, estimator_grid.MATCHED_STAND_IN):
-        row = table.loc["classes", method]
-        assert row[["median", "worst"]].tolist() == pytest.approx([merit["median", method], merit["worst", method]])
-        assert row[["n_cells", "n_seeds"]].tolist() == [2, 2]
-    assert (
-        table.loc[("true", estimator_grid.MATCHED), "median"] < table.loc[("classes", estimator_grid.MATCHED), "median"]
-    ), "a fifth is not the share of this pool"
 
 
 def test_knowing_the_share_helps_a_thinned_pool(cells):

@@ -161,9 +161,9 @@ def test_spread_is_measured_from_training_means(digits):
     assert values(features.features_by_epoch(digits), spec, epoch)["test_u_class"] == pytest.approx(np.mean(distances))
 
 
-def test_the_space_is_measured_at_both_checkpoints(digits):
+def test_the_space_is_measured_at_every_checkpoint(digits):
     table = features.space_by_checkpoint(digits).set_index(["seed", "checkpoint", "metric"])["value"].sort_index()
-    assert table.index.is_unique and len(table) == 2 * 2 * 4
+    assert table.index.is_unique and len(table) == 2 * 3 * 4
     for spec in digits.specs:
         for checkpoint, epoch in ((PRE_TRAINED, 0), (FINE_TUNED, spec.epochs)):
             train, test = (digits.outputs(spec, epoch, part) for part in ("train", "test"))
@@ -259,10 +259,10 @@ def test_absent_samples_lose_ground_on_digits(digits):
 
 def test_the_linear_probe_is_fitted_on_training_features_of_all_classes_and_cached(digits, monkeypatch):
     table = features.linear_probe_by_checkpoint(digits)
-    assert set(table["metric"]) <= set(METRICS) and len(table) == 2 * 2 * 5
+    assert set(table["metric"]) <= set(METRICS) and len(table) == 2 * 3 * 5
     spec = digits.specs[1]
-    for checkpoint, epoch in digits.checkpoints(spec).items():
-        train, test = digits.outputs(spec, epoch, "train"), digits.outputs(spec, epoch, "test")
+    for checkpoint, (run, epoch) in digits.checkpoints(spec).items():
+        train, test = digits.outputs(run, epoch, "train"), digits.outputs(run, epoch, "test")
         scores = linear_probe_scores(train.features, train.labels, test.features, 10)
         rows = table[(table["seed"] == spec.seed) & (table["checkpoint"] == checkpoint)]
         expected = {f"probe_{key}": value for key, value in accuracies(scores, test.labels, digits.split(spec)).items()}

@@ -13,9 +13,9 @@ from analysis_lib.studies import calibration, posthoc
 
 def test_every_treatment_is_measured_once_per_seed(digits):
     table = posthoc.comparison(digits)
-    methods = {*ESTIMATORS, *BASELINES, posthoc.WISE}
+    methods = {*ESTIMATORS, *BASELINES, posthoc.WISE, posthoc.WISE_SHIFTED, posthoc.ALL_CLASSES}
     assert set(table["method"]) == methods and len(table) == 2 * len(methods) * len(posthoc.MEASURES)
-    assert set(table[table["oracle"]]["method"]) == {ORACLE, "ncm"}
+    assert set(table[table["oracle"]]["method"]) == {ORACLE, "ncm", posthoc.WISE_SHIFTED, posthoc.ALL_CLASSES}
     wide = table.pivot(index=["seed", "method"], columns="metric", values="value")
     calibrated = calibration.calibrations(digits).query("checkpoint == 'fine-tuned'").set_index(["seed", "method"])
     for key in ("acc_sy", "acc_uy", "acc_yy"):
@@ -61,5 +61,15 @@ def test_load_before_after_are_the_two_ends_of_the_run(digits):
 def test_costs_count_the_training_of_cross_validation(digits):
     table = posthoc.costs(digits).set_index("method")
     assert (table["seconds"] >= 0).all()
-    assert (table["extra_training"] > 0).to_dict() == {method: method.startswith("pcv") for method in table.index}
-    assert table.loc["pcv", "extra_training"] < 1.5, "three folds on half of the classes each"
+    trains = {"pcv", "pcv_thirds", "transported_cv", posthoc.ALL_CLASSES}
+    assert set(table.index[table["extra_training"] > 0]) == trains
+    assert 2.8 < table.loc["pcv", "extra_training"] < 3.2, "as many steps as the run, three times"
+    assert 1 < table.loc["transported_cv", "extra_training"] < 2, "two thirds of four fifths, three times"
+
+
+def test_the_upper_bound_learns_the_absent_classes_and_the_shifted_interpolation_its_best_constant(digits):
+    wide = posthoc.comparison(digits).pivot(index=["seed", "method"], columns="metric", values="value")
+    by_method = wide.groupby("method").mean()
+    assert by_method.loc[posthoc.ALL_CLASSES, "acc_uy"] > by_method.loc[ORACLE, "acc_uy"] + 0.1
+    assert by_method.loc[posthoc.WISE_SHIFTED, "acc_yy"] > by_method.loc[posthoc.WISE, "acc_yy"]
+    assert by_method.loc[posthoc.WISE_SHIFTED, "ausuc"] == pytest.approx(by_method.loc[posthoc.WISE, "ausuc"])

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from analysis_lib.analysis.gamma.estimators import FOLDS, PRETRAINED, offered
+from analysis_lib.analysis.gamma.estimators import HALVES, PRETRAINED, THIRDS, offered
 from analysis_lib.analysis.stats import summary
 from analysis_lib.analysis.stats.claims import BEFORE, CLAIMS, Contrast, State
 from analysis_lib.analysis.stats.claims import change as fine_tuned_minus_pretrained
@@ -64,7 +64,7 @@ def test_the_interval_of_a_mean_gap_is_that_of_a_mean(digits):
     assert row["gamma"] == pytest.approx(gaps.mean().item())
     assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * gaps.std().item() / math.sqrt(len(gaps)), rel=0.2)
     assert (table["low"] <= table["high"]).all() and set(table.index.get_level_values("method")) == set(
-        offered(frozenset({PRETRAINED, FOLDS}))
+        offered(frozenset({PRETRAINED, HALVES, THIRDS}))
     )
 
 

@@ -17,7 +17,7 @@ from analysis_lib.benchmarks.preprocess import normalizer
 from analysis_lib.core import paths
 from analysis_lib.core.seeds import GRID, generator_for, normal_draws, on_grid
 from analysis_lib.models import create
-from analysis_lib.runs import pcv_folds, plan
+from analysis_lib.runs import class_folds, plan
 from analysis_lib.runs.outputs import load_outputs
 from analysis_lib.studies.toy import network
 from analysis_lib.training.augmentation import augment, draw_crops
@@ -52,7 +52,7 @@ def drawn(n=7, flip=True):
 def test_what_is_drawn_has_the_kept_hash(project):
     """Kept from one machine; every other must draw the same."""
     manifest = load_manifest("digits")
-    folds = [names for spec in pcv_folds.fold_specs(plan.plan("digits", "smoke", [0])[0]) for names in spec.seen]
+    folds = [names for spec in class_folds.half_specs(plan.plan("digits", "smoke", [0])[0]) for names in spec.seen]
     found = {
         "crops": sha256(drawn()),
         "crops of many images": sha256(drawn(4096)),

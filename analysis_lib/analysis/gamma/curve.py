@@ -113,6 +113,21 @@ def seen_absent_curve(logits: torch.Tensor, labels: torch.Tensor, split: ClassSp
     )
 
 
+def best_gamma(
+    seen_gaps: torch.Tensor, seen_weights: torch.Tensor, absent_gaps: torch.Tensor, absent_weights: torch.Tensor
+) -> float:
+    """The gamma of the largest total weight of samples that are right, in O(N log N); among equals the smallest.
+
+    seen_gaps, seen_weights (N,) : samples that are right while gamma is at most their gap, and what they count.
+    absent_gaps, absent_weights (M,) : samples that are right once gamma exceeds their gap, and what they count.
+    Source: ours.
+    """
+    breakpoints, state = torch.cat([seen_gaps, absent_gaps]).unique(return_inverse=True)
+    change = torch.zeros_like(breakpoints).index_add(0, state, torch.cat([-seen_weights, absent_weights]))
+    best = torch.cat([change.new_zeros(1), change.cumsum(0)]).argmax()
+    return state_midpoints(breakpoints)[best].item()
+
+
 def state_midpoints(breakpoints: torch.Tensor) -> torch.Tensor:
     """One gamma inside each state, (K+1,), from the (K,) ascending breakpoints.
 

@@ -22,6 +22,7 @@ class PostHoc:
 
     features (N, D), logits (N, C) : of the fine-tuned model on the test samples.
     weight (C, D), bias (C,) : its linear head; zeros for a head without bias.
+    pretrained_weight (C, D), pretrained_bias (C,) : the head before fine-tuning.
     train_logits (M, C), train_labels (M,) int64 : of the fine-tuned model on the fine-tuning data.
     pretrained_train_logits (M, C) : of the model before fine-tuning, on the same rows.
     class_means (C, D) : `ncm.class_means` of labelled training data of all classes, *oracle*; NaN for a class without.
@@ -34,6 +35,8 @@ class PostHoc:
     logits: torch.Tensor
     weight: torch.Tensor
     bias: torch.Tensor
+    pretrained_weight: torch.Tensor
+    pretrained_bias: torch.Tensor
     train_logits: torch.Tensor
     train_labels: torch.Tensor
     pretrained_train_logits: torch.Tensor
@@ -46,6 +49,8 @@ class PostHoc:
             "logits": (n, c),
             "weight": (c, d),
             "bias": (c,),
+            "pretrained_weight": (c, d),
+            "pretrained_bias": (c,),
             "train_logits": (m, c),
             "train_labels": (m,),
             "pretrained_train_logits": (m, c),
@@ -119,6 +124,11 @@ def weight_alignment(inputs: PostHoc) -> torch.Tensor:
     return inputs.features.double() @ (norm * normalize(weight, dim=1)).T + bias
 
 
+def pretrained_head(inputs: PostHoc) -> torch.Tensor:
+    """Logits of the head before fine-tuning on the fine-tuned features; (N, C) float64. Source: ours."""
+    return inputs.features.double() @ inputs.pretrained_weight.double().T + inputs.pretrained_bias.double()
+
+
 def nearest_class_mean(inputs: PostHoc) -> torch.Tensor:
     """Cosines with the class means, (N, C) float64; -inf for a class without a mean.
 
@@ -174,6 +184,7 @@ BASELINES: dict[str, Baseline] = {
     "logit_adjustment": Baseline(logit_adjustment, "logit adjustment", "1"),
     "group_temperature": Baseline(group_temperature, "group temperature", "2"),
     "weight_alignment": Baseline(weight_alignment, "weight norms aligned", "3"),
+    "pretrained_head": Baseline(pretrained_head, "pre-trained head", "x"),
     "group_posterior": Baseline(group_posterior, "group posterior", "4"),
     "ncm": Baseline(nearest_class_mean, "NCM (oracle)", "*", oracle=True, scores_are_logits=False),
 }

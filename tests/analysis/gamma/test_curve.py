@@ -16,11 +16,13 @@ from analysis_lib import (
     seen_absent_curve,
     shift_logits,
 )
-from analysis_lib.analysis.gamma.estimators.pseudo_cv import Fold, best_balanced, best_overall
+from analysis_lib.analysis.gamma.cross_fitting import cross_fitted_right
+from analysis_lib.analysis.gamma.curve import best_gamma
+from analysis_lib.analysis.gamma.estimators.pseudo_cv import Fold, best_overall
 from analysis_lib.benchmarks.images import load_images
 from analysis_lib.benchmarks.manifest import load_manifest
 from analysis_lib.core import paths
-from analysis_lib.runs import execute, pcv_folds, plan
+from analysis_lib.runs import class_folds, execute, plan
 
 
 def problem(seed, num_classes, n, ties=True):
@@ -247,6 +249,37 @@ def make_fold(seed, offset):
     return Fold(shift_logits(good, split, -offset), good, labels, split, held_out, torch.arange(120))
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_best_gamma_is_that_of_a_brute_force_search(seed):
+    random = torch.Generator().manual_seed(seed)
+    seen, absent = (torch.randint(-4, 5, (30,), generator=random).double() for _ in range(2))
+    gains, wins = (torch.rand(30, generator=random, dtype=torch.float64) for _ in range(2))
+
+    def total(gamma):
+        return (gains * (seen >= gamma)).sum().item() + (wins * (absent < gamma)).sum().item()
+
+    found = best_gamma(seen, gains, absent, wins)
+    grid = [k / 4 for k in range(-24, 25)]
+    assert total(found) == pytest.approx(max(map(total, grid)))
+    between = torch.cat([seen, absent])
+    earlier = [gamma for gamma in grid if ((between >= gamma) & (between < found)).any()]  # in an earlier state
+    assert all(total(gamma) < total(found) - 1e-12 for gamma in earlier), "among equals the smallest"
+
+
+def test_the_cross_fitted_oracle_never_sees_the_sample_it_predicts():
+    """By brute force, part by part; and with labels that only a sample's own cluster gets right it cannot win."""
+    logits, labels, split = problem(3, 6, 60, ties=False)
+    clusters = torch.arange(60) // 3
+    right = cross_fitted_right(logits, labels, split, clusters, torch.Generator().manual_seed(0), folds=4)
+    part = (torch.randperm(20, generator=torch.Generator().manual_seed(0)) % 4)[clusters]
+    for i in range(60):
+        others = part != part[i]
+        gamma = seen_absent_curve(logits[others], labels[others], split).best().gamma
+        assert bool(right[i]) == (int(shift_logits(logits[i : i + 1], split, gamma).argmax()) == int(labels[i]))
+    best = seen_absent_curve(logits, labels, split).best().acc_yy
+    assert right.double().mean() <= best, "choosing gamma on the scored samples is an upper bound"
+
+
 def test_pseudo_cross_validation_is_its_definition():
     """Every state of every fold scored anew, on the held-out half alone."""
     folds = [make_fold(seed, 4.0) for seed in range(3)]
@@ -275,23 +308,20 @@ def test_pseudo_cross_validation_falls_back_when_no_state_keeps_the_accuracy():
 
 
 def test_what_a_fold_trained_on_does_not_judge_it():
-    """Neither choice changes when the trained-on images are ruined; the balanced one also ignores group sizes."""
     fold = make_fold(1, 2.0)
-    ruined = replace(fold, logits=torch.where(fold.trained[:, None], -fold.logits, fold.logits))
+    ruined = replace(fold, logits=torch.where(fold.held_out[:, None], fold.logits, -fold.logits))
     assert fold.trained.sum() == 30 and not torch.equal(ruined.logits, fold.logits)
-    assert best_overall(ruined) == best_overall(fold) and best_balanced(ruined) == best_balanced(fold)
-    held_out_seen = (fold.held_out & fold.split.is_seen(fold.labels)).nonzero().squeeze(1)
-    many_seen = fold.where(torch.cat([torch.arange(120), held_out_seen.repeat(9)]))
-    assert best_balanced(many_seen) == best_balanced(fold)
+    assert best_overall(ruined) == best_overall(fold)
 
 
 def test_folds_hold_no_absent_class_and_know_what_they_trained_on(digits):
     spec = digits.specs[0]
     split, manifest = digits.split(spec), digits.manifest
-    folds = pcv_folds.folds_of(digits, spec)
+    fold_specs = class_folds.half_specs(spec)
+    folds = class_folds.folds_of(digits, spec, fold_specs)
     own_rows = manifest.rows("train")[split.is_seen(manifest.labels[manifest.rows("train")])]
     assert len(folds) == 3
-    for fold, fold_spec in zip(folds, pcv_folds.fold_specs(spec)):
+    for fold, fold_spec in zip(folds, fold_specs):
         assert fold.logits.shape == (len(own_rows), len(split.seen)) and fold.split.num_classes == len(split.seen)
         own = digits.split(fold_spec)
         assert set(own.seen) < set(split.seen) and [split.seen[c] for c in fold.split.seen] == list(own.seen)
@@ -305,7 +335,7 @@ def test_folds_hold_no_absent_class_and_know_what_they_trained_on(digits):
 @pytest.mark.parametrize("seed", range(6))
 def test_folds_differ_and_take_as_many_steps_as_the_run(project, seed):
     [spec] = plan.plan("digits", "smoke", [seed])
-    manifest, folds = load_manifest("digits"), pcv_folds.fold_specs(spec)
+    manifest, folds = load_manifest("digits"), class_folds.half_specs(spec)
     assert len(folds) == len({fold.seen for fold in folds}) == 3
 
     def steps(each):
@@ -317,10 +347,21 @@ def test_folds_differ_and_take_as_many_steps_as_the_run(project, seed):
         assert abs(fold.epochs * steps(fold) - spec.epochs * steps(spec)) <= steps(fold) / 2
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_thirds_leave_out_every_seen_class_once(project, seed):
+    [spec] = plan.plan("digits", "smoke", [seed])
+    manifest = load_manifest("digits")
+    seen = [manifest.class_names[c] for c in manifest.class_split(seed).seen]
+    left_out = [name for fold in class_folds.third_specs(spec) for name in seen if name not in fold.seen]
+    assert sorted(left_out) == sorted(seen)
+    assert all(set(fold.seen) < set(seen) and fold.epochs == spec.epochs for fold in class_folds.third_specs(spec))
+
+
 def test_a_run_with_few_seen_classes_has_fewer_folds(project):
     [spec] = plan.plan("digits", "smoke", [0])
-    assert {fold.seen for fold in pcv_folds.fold_specs(replace(spec, seen=("3", "7")))} == {("3",), ("7",)}
-    assert pcv_folds.fold_specs(replace(spec, seen=("3",))) == []
+    assert class_folds.third_specs(replace(spec, seen=("3", "7"))) == []
+    assert {fold.seen for fold in class_folds.half_specs(replace(spec, seen=("3", "7")))} == {("3",), ("7",)}
+    assert class_folds.half_specs(replace(spec, seen=("3",))) == []
 
 
 def test_absent_data_cannot_reach_pseudo_cross_validation(digits, project, digits_root, monkeypatch):
@@ -333,9 +374,9 @@ def test_absent_data_cannot_reach_pseudo_cross_validation(digits, project, digit
     images[~digits.split(spec).is_seen(digits.manifest.labels)] = 0
     images[digits.manifest.rows("test")] = 0
     monkeypatch.setattr(execute, "load_images", lambda manifest: images)
-    for fold in pcv_folds.fold_specs(spec):
+    for fold in class_folds.half_specs(spec):
         execute.execute(fold, "cpu")
-    spoiled = list(map(best_overall, pcv_folds.folds_of(digits, spec)))
+    spoiled = list(map(best_overall, class_folds.folds_of(digits, spec, class_folds.half_specs(spec))))
     monkeypatch.undo()
     monkeypatch.setenv("FTC_ROOT", str(digits_root))
-    assert spoiled == list(map(best_overall, pcv_folds.folds_of(digits, spec)))
+    assert spoiled == list(map(best_overall, class_folds.folds_of(digits, spec, class_folds.half_specs(spec))))

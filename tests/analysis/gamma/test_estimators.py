@@ -8,6 +8,7 @@ from analysis_lib.analysis.gamma.estimators import (
     AUTO,
     ESTIMATORS,
     PRETRAINED,
+    THIRDS,
     Evidence,
     estimate_gamma,
     offered,
@@ -87,14 +88,15 @@ def test_stand_ins_find_an_offset_where_samples_are_alike(random):
 
 def test_auto_takes_what_the_evidence_allows(evidence):
     alone = Evidence(evidence.logits, evidence.labels, evidence.split)
-    for given, name in zip((evidence, alone), AUTO):
+    for given, name in zip((evidence, alone), AUTO[1:]):
         assert estimate_gamma("auto", given) == estimate_gamma(name, given)
+    assert resolve("auto", frozenset({THIRDS, PRETRAINED})) == "transported_cv"
     for method in COMPARING:
         with pytest.raises(
             UserError, match=f"^{method} compares with the pre-trained model; give its checkpoint or its logits too"
         ):
             estimate_gamma(method, alone)
-    assert [resolve(method, False) for method in OFFERED if method not in COMPARING] == ["alg", "max_gap"]
+    assert [resolve(method, frozenset()) for method in OFFERED if method not in COMPARING] == ["alg", "max_gap"]
 
 
 @pytest.mark.parametrize("method", [method for method in OFFERED if not method.startswith("stand_in")])

@@ -34,6 +34,8 @@ def inputs(random):
         features @ weight_after.T + bias_after,
         weight_after,
         bias_after,
+        weight,
+        bias,
         train_features @ weight_after.T + bias_after,
         labels,
         pretrained_features @ weight.T + bias,
@@ -48,6 +50,14 @@ def labels(random):
 
 def scored(name, inputs):
     return BASELINES[name].apply(inputs)
+
+
+def test_the_pretrained_head_reads_the_fine_tuned_features(inputs):
+    """The fixture's fine-tuned head is the pre-trained one, its rows times `raised` and its bias plus `raised`."""
+    raised = 1 + 0.5 * SPLIT.seen_mask.double()
+    bias = inputs.pretrained_bias.double()
+    expected = (inputs.logits.double() - bias - raised) / raised + bias
+    assert torch.allclose(scored("pretrained_head", inputs), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", BASELINES)

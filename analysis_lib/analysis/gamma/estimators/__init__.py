@@ -12,10 +12,11 @@ import torch
 from ....core.class_split import ClassSplit
 from ....core.errors import UserError, unknown
 from ..curve import seen_absent_curve
-from . import logit_gap, prior_matching, pseudo_cv, stand_in
+from . import logit_gap, prior_matching, pseudo_cv, stand_in, transported_cv
 from .pseudo_cv import Fold
 
-PRETRAINED, FOLDS, UNLABELLED, LABELS = "pretrained", "folds", "unlabelled", "labels"  # what an estimator may need
+# what an estimator may need
+PRETRAINED, HALVES, THIRDS, UNLABELLED, LABELS = "pretrained", "halves", "thirds", "unlabelled", "labels"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Evidence:
     logits (N, C) : of the fine-tuned model on the fine-tuning data, in eval mode without augmentation.
     labels (N,) : int64, all of seen classes.
     pretrained_logits (N, C) : of the model before fine-tuning, on the same rows.
-    folds : of pseudo cross-validation.
+    halves : the folds of pseudo cross-validation, as in the paper.
+    thirds : the folds of cross-validation over classes; each seen class is pseudo-absent in one of them.
     target_logits (N', C) : of the fine-tuned model on target images of all classes.
     target_labels (N',) : int64, for the oracle only.
     """
@@ -34,7 +36,8 @@ class Evidence:
     labels: torch.Tensor
     split: ClassSplit
     pretrained_logits: torch.Tensor | None = None
-    folds: Sequence[Fold] | None = None
+    halves: Sequence[Fold] | None = None
+    thirds: Sequence[Fold] | None = None
     target_logits: torch.Tensor | None = None
     target_labels: torch.Tensor | None = None
 
@@ -43,7 +46,8 @@ class Evidence:
         """The needs of estimators that this evidence meets."""
         parts = {
             PRETRAINED: self.pretrained_logits,
-            FOLDS: self.folds,
+            HALVES: self.halves,
+            THIRDS: self.thirds,
             UNLABELLED: self.target_logits,
             LABELS: self.target_labels,
         }
@@ -67,7 +71,7 @@ class Estimator:
     @property
     def extra_training(self) -> bool:
         """Whether it trains more networks, as for the folds."""
-        return FOLDS in self.needs
+        return bool(self.needs & {HALVES, THIRDS})
 
     @property
     def transductive(self) -> bool:
@@ -105,15 +109,15 @@ def _stand_in_sure(e: Evidence) -> float:
 
 
 def _pcv(e: Evidence) -> float:
-    return pseudo_cv.pseudo_cross_validation(e.folds, _alg(e), pseudo_cv.best_overall)
+    return pseudo_cv.pseudo_cross_validation(e.halves, _alg(e))
 
 
-def _pcv_balanced(e: Evidence) -> float:
-    return pseudo_cv.pseudo_cross_validation(e.folds, _alg(e), pseudo_cv.best_balanced)
+def _pcv_thirds(e: Evidence) -> float:
+    return pseudo_cv.pseudo_cross_validation(e.thirds, _alg(e))
 
 
-def _pcv_stand_in(e: Evidence) -> float:
-    return (_pcv_balanced(e) + _stand_in_sure(e)) / 2  # on development runs their errors have opposite signs
+def _transported_cv(e: Evidence) -> float:
+    return transported_cv.transported_gamma(e.logits, e.labels, e.split, e.thirds)
 
 
 def _matched_share(e: Evidence) -> float:
@@ -137,9 +141,9 @@ ESTIMATORS: dict[str, Estimator] = {
     "max_gap_change": Estimator(_max_gap_change, "largest-logit gap, change", "d", frozenset({PRETRAINED})),
     "stand_in": Estimator(_stand_in, "stand-ins", "s", frozenset({PRETRAINED})),
     "stand_in_sure": Estimator(_stand_in_sure, "stand-ins, sure", "p", frozenset({PRETRAINED})),
-    "pcv": Estimator(_pcv, "PCV", "v", frozenset({FOLDS})),
-    "pcv_balanced": Estimator(_pcv_balanced, "PCV, balanced", "<", frozenset({FOLDS})),
-    "pcv_stand_in": Estimator(_pcv_stand_in, "PCV with stand-ins", "P", frozenset({FOLDS, PRETRAINED})),
+    "pcv": Estimator(_pcv, "PCV", "v", frozenset({HALVES})),
+    "pcv_thirds": Estimator(_pcv_thirds, "PCV on thirds", "<", frozenset({THIRDS})),
+    "transported_cv": Estimator(_transported_cv, "transported folds", "P", frozenset({THIRDS})),
     "matched_share (transductive)": Estimator(
         _matched_share, "matched share (transductive)", "h", frozenset({UNLABELLED})
     ),
@@ -148,7 +152,7 @@ ESTIMATORS: dict[str, Estimator] = {
     ),
     ORACLE: Estimator(_best, "$\\gamma^*$ (oracle)", "*", frozenset({UNLABELLED, LABELS})),
 }
-AUTO = ("stand_in", "max_gap")  # with and without the pre-trained model; chosen on development runs, see notebook 09
+AUTO = ("transported_cv", "stand_in", "max_gap")  # the best for the given data comes first; chosen on development runs
 
 
 def offered(needs_at_most: frozenset[str]) -> list[str]:
@@ -156,19 +160,18 @@ def offered(needs_at_most: frozenset[str]) -> list[str]:
     return [name for name, estimator in ESTIMATORS.items() if estimator.needs <= needs_at_most and name != NONE]
 
 
-def resolve(method: str, has_pretrained: bool) -> str:
+def resolve(method: str, holds: frozenset[str]) -> str:
     """The name of the estimator that a user's `method` means. `auto` is the best one that the given data allow.
 
-    Raises UserError for a name that is not offered, and for one that compares with the pre-trained model without it.
-    Source: ours.
+    holds : what is given beyond the fine-tuning data. Raises UserError for a name that is not offered, and for one that
+    compares with the pre-trained model without it. Source: ours.
     """
-    with_pretrained, without_pretrained = AUTO
     if method == "auto":
-        method = with_pretrained if has_pretrained else without_pretrained
-    names = offered(frozenset({PRETRAINED}))
+        return next(name for name in AUTO if ESTIMATORS[name].needs <= holds)
+    names = offered(holds | {PRETRAINED})
     if method not in names:
         raise unknown("method", method, ["auto", *names])
-    if ESTIMATORS[method].needs and not has_pretrained:
+    if PRETRAINED in ESTIMATORS[method].needs - holds:
         raise UserError(f"{method} compares with the pre-trained model; give its checkpoint or its logits too")
     return method
 
@@ -178,13 +181,13 @@ def estimate_gamma(method: str, evidence: Evidence) -> float:
 
     `alg` and `max_gap` are the average and the largest logit gap. `alg_change` and `max_gap_change` subtract the
     pre-trained model's gap on the same samples. `stand_in` is `stand_in_gamma`; `stand_in_sure` counts every stand-in
-    as right among the absent classes. `pcv` is `pseudo_cross_validation`; `pcv_balanced` gives both groups equal
-    weight; `pcv_stand_in` is the mean of `pcv_balanced` and `stand_in_sure`. The transductive ones match the share of
-    absent predictions. Raises UserError as `resolve`, for evidence that lacks what the estimator needs, for data that
-    it refuses, and for a gamma that is not finite. Source: `alg` and `pcv` paper section 6; the others ours.
+    as right among the absent classes. `pcv` is `pseudo_cross_validation` on halves, `pcv_thirds` on thirds;
+    `transported_cv` is `transported_gamma`. The transductive ones match the share of absent predictions. Raises
+    UserError as `resolve`, for evidence that lacks what the estimator needs, for data that it refuses, and for a gamma
+    that is not finite. Source: `alg` and `pcv` paper section 6; the others ours.
     """
     if method not in ESTIMATORS:
-        method = resolve(method, PRETRAINED in evidence.holds)
+        method = resolve(method, evidence.holds)
     estimator = ESTIMATORS[method]
     if PRETRAINED in estimator.needs - evidence.holds:
         raise UserError(f"{method} compares with the pre-trained model; give its checkpoint or its logits too")

@@ -1,6 +1,6 @@
 """Pseudo cross-validation (PCV): gamma from fine-tuning runs that leave out some of the seen classes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from ..curve import seen_absent_curve
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold of pseudo cross-validation. Half of the seen classes are pseudo-absent; absent classes are not used.
+    """One fold of cross-validation over classes. Some seen classes are pseudo-absent; absent classes are not used.
 
     The rows are all fine-tuning images of the run that the fold belongs to.
 
@@ -59,24 +59,12 @@ def best_overall(fold: Fold) -> float | None:
     return curve.gamma[scores.argmax()].item() if scores.max() > -torch.inf else None
 
 
-def best_balanced(fold: Fold) -> float:
-    """gamma of the largest mean of Acc_S/Y and Acc_U/Y on all images that the fold did not train on.
+def pseudo_cross_validation(folds: Sequence[Fold], fallback: float) -> float:
+    """gamma_PCV: the mean of `best_overall` over the folds that have one, or `fallback` (gamma_ALG) if none has one.
 
-    Both groups count alike, whatever their sizes. Source: ours.
-    """
-    tested = fold.where(~fold.trained)
-    curve = seen_absent_curve(tested.logits, tested.labels, tested.split)
-    return curve.gamma[(curve.acc_sy + curve.acc_uy).argmax()].item()
-
-
-def pseudo_cross_validation(
-    folds: Sequence[Fold], fallback: float, choose: Callable[[Fold], float | None] = best_overall
-) -> float:
-    """gamma_PCV: the mean over folds of the gamma that `choose` finds, or `fallback` (gamma_ALG) if none has one.
-
-    It uses seen classes only: each fold fine-tunes the pre-trained model on half of them. Raises UserError for shapes
+    It uses seen classes only: each fold fine-tunes the pre-trained model on some of them. Raises UserError for shapes
     or labels that do not fit. Source: paper section 6, PCV, without the data leak of the released code; the fallback is
     ours.
     """
-    found = [gamma for gamma in map(choose, folds) if gamma is not None]
+    found = [gamma for gamma in map(best_overall, folds) if gamma is not None]
     return sum(found) / len(found) if found else fallback
