@@ -49,9 +49,7 @@ def _targets(runs: RunSet) -> pd.DataFrame:
 def _predictions(runs: RunSet) -> pd.DataFrame:
     """Rank correlations of each predictor with the gain in margin."""
     tables = [gain_prediction.by_class(runs, spec) for spec in runs.specs]
-    found = gain_prediction.correlations(tables, runs.benchmark).query("outcome == 'margin_gain'")
+    found = gain_prediction.correlations(tables).query("outcome == 'margin_gain'")
     return found.assign(
-        quantity=[Level(SPEARMAN, predictor) for predictor in found["predictor"]],
-        n_samples=found["n_classes"],
-        interval="bootstrap",
+        quantity=[Level(SPEARMAN, predictor) for predictor in found["predictor"]], n_samples=found["n_classes"]
     )

@@ -19,7 +19,7 @@ from ..analysis.metrics.ncm import class_means, ncm_margins, ncm_scores
 from ..analysis.stats.correlation import spearman_over_groups
 from ..core import files, paths
 from ..core.run_spec import RunSpec
-from ..core.seeds import generator_for, normal_draws
+from ..core.seeds import normal_draws
 from ..runs.execute import load_before_after
 from ..runs.run_set import FINE_TUNED, PRE_TRAINED, RunSet
 from .accuracy import checkpoints_only, metrics_by_epoch
@@ -139,21 +139,22 @@ def _outcomes(runs: RunSet, spec: RunSpec, absent: torch.Tensor) -> dict[str, to
     return {"start": start[absent], "ncm_gain": ncm_gain, "margin_gain": margin_gain, "n": sizes[absent]}
 
 
-def correlations(tables: Sequence[pd.DataFrame], benchmark: str) -> pd.DataFrame:
+def correlations(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Spearman's correlation over absent classes of each predictor with each outcome, mean over seeds.
 
-    tables : `by_class` of each seed. Columns: predictor, outcome, mean, low, high (95 %, bootstrap over classes and
-    seeds), n_classes (of the smallest seed), n_seeds.
+    tables : `by_class` of each seed. Columns: predictor, outcome, those of `intervals.estimate` (95 %, seeds and
+    classes), n_classes (of the smallest seed), n_seeds.
     """
+    names = pd.Index(pd.concat([table["absent"] for table in tables]).unique())
+    items = [torch.tensor(names.get_indexer(table["absent"])) for table in tables]
     rows = []
     for predictor in PREDICTORS:
         for outcome in OUTCOMES:
             predicted = [torch.tensor(table[predictor].to_numpy()) for table in tables]
             observed = [torch.tensor(table[outcome].to_numpy()) for table in tables]
-            found = spearman_over_groups(predicted, observed, generator_for("prediction", benchmark))
-            n_classes = min(len(table) for table in tables)
-            rows.append((predictor, outcome, *found, n_classes, len(tables)))
-    return pd.DataFrame(rows, columns=["predictor", "outcome", "mean", "low", "high", "n_classes", "n_seeds"])
+            found = spearman_over_groups(predicted, observed, items)
+            rows.append({"predictor": predictor, "outcome": outcome, **found})
+    return pd.DataFrame(rows).assign(n_classes=min(map(len, tables)), n_seeds=len(tables))
 
 
 def compare_splits(runs: RunSet, other: RunSet) -> pd.DataFrame:
@@ -173,12 +174,9 @@ def compare_splits(runs: RunSet, other: RunSet) -> pd.DataFrame:
     return frame.assign(change=frame["after"] - frame["before"])
 
 
-def both_splits(random: Sequence[pd.DataFrame], dissimilar: Sequence[pd.DataFrame], benchmark: str) -> pd.DataFrame:
+def both_splits(random: Sequence[pd.DataFrame], dissimilar: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """`correlations` for the random and for the designed seen classes, with a column split."""
-    frames = [
-        correlations(random, benchmark).assign(split="random"),
-        correlations(dissimilar, benchmark).assign(split="dissimilar"),
-    ]
+    frames = [correlations(random).assign(split="random"), correlations(dissimilar).assign(split="dissimilar")]
     return pd.concat(frames, ignore_index=True)
 
 

@@ -31,9 +31,9 @@ def test_the_evidence_is_what_the_tables_say(digits, gathered):
             == targets.loc[metric, ["mean", "low", "high"]].tolist()
         )
         assert rows.loc[Level("targets", metric), "interval"] == interval
-    found = gain_prediction.correlations(
-        [gain_prediction.by_class(digits, spec) for spec in digits.specs], "digits"
-    ).set_index(["predictor", "outcome"])
+    found = gain_prediction.correlations([gain_prediction.by_class(digits, spec) for spec in digits.specs]).set_index(
+        ["predictor", "outcome"]
+    )
     assert rows.loc[Level("Spearman", "kernel"), "mean"] == found.loc[("kernel", "margin_gain"), "mean"]
     wide = calibration.calibrations(digits).groupby(["checkpoint", "method"])["acc_yy"].mean()
     gain = wide["fine-tuned", "stand_in"] - wide["fine-tuned", "none"]
