@@ -278,7 +278,9 @@ def head(ref) -> str:
         "bias_part": "... of it from biases",
         "update_uu": "cosine between updates of two absent rows",
         "update_su": "cosine between updates of a seen and an absent row",
-        "relation_cosine": "cosine of differences of absent rows, before and after",
+        "update_ss": "cosine between updates of two seen rows",
+        "relation_change_u": "change of the differences between absent rows, relative to their length",
+        "relation_change_s": "the same for seen rows",
     }
     rows = [[label, interval(find(found, metric=metric), digits=3)] for metric, label in labels.items()]
     return table(rows, [seeds(found), "mean [95 % interval]"])

@@ -13,7 +13,7 @@ import torch
 from ..analysis.influence import attribution, gradients, head_step
 from ..analysis.influence.kernel import class_kernel
 from ..analysis.metrics.ncm import class_means, ncm_margins, ncm_scores
-from ..analysis.stats.bootstrap import bootstrap_means
+from ..analysis.stats.intervals import estimate, leave_one_out
 from ..benchmarks import source_images
 from ..core import files, paths
 from ..core.progress import progress
@@ -248,24 +248,20 @@ def domain_shift(runs: RunSet, spec: RunSpec) -> torch.Tensor:
 
 
 def target_means(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
-    """The means of `targets` and of `seen_targets` with 95 % intervals: columns metric, mean, low, high, n_samples,
-    n_seeds.
+    """The means of `targets` and of `seen_targets`: columns metric, those of `intervals.estimate`, n_samples, n_seeds.
 
-    The intervals are from a bootstrap over targets; for `common`, a mean over pairs of targets, from a jackknife.
-    Metrics that no target has are left out.
+    The intervals leave out one class with all of its samples at a time, and say nothing about other seeds. Metrics that
+    no target has are left out.
     """
-    frame = targets(runs, spec).drop(columns=["seed", "target", "absent"]).dropna(axis="columns", how="all")
-    seen = seen_targets(runs, spec)[["lasting_seen", "lasting_seen_permuted"]]
-    tables = []
-    for part in (frame, seen):
-        generator = generator_for("bootstrap targets", runs.benchmark)
-        tables.append(bootstrap_means([torch.tensor(part.to_numpy().T)], list(part), generator))
-    table = pd.concat(tables, ignore_index=True)
-    motion = explain(runs, spec).step
-    n = len(motion)
-    without_one = [attribution.mean_pairwise_cosine(motion[torch.arange(n) != i]) for i in range(n)]
-    variance = (n - 1) ** 2 / n * torch.tensor(without_one, dtype=torch.float64).var()
-    half = 1.96 * variance.sqrt().item()
-    common = attribution.mean_pairwise_cosine(motion)
-    table.loc[table["metric"] == "common", ["mean", "low", "high"]] = common, common - half, common + half
-    return table
+    motion, tables = explain(runs, spec).step, []
+    for frame, group in ((targets(runs, spec), "absent"), (seen_targets(runs, spec), "seen")):
+        values = frame.drop(columns=["seed", "target", group]).dropna(axis="columns", how="all")
+        classes = torch.tensor(pd.factorize(frame[group])[0])
+        whole, without = leave_one_out([torch.tensor(values.to_numpy().T)], classes)
+        if "common" in values:  # a mean over pairs: without a class, every target has fewer
+            pairs = [attribution.mean_pairwise_cosine(motion[classes != c]) for c in classes.unique()]
+            without[0, values.columns.get_loc("common")] = torch.tensor(pairs, dtype=torch.float64)
+        table = estimate(whole, without).assign(n_samples=len(frame), n_seeds=1)
+        table.insert(0, "metric", list(values))
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)

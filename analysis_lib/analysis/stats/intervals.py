@@ -81,6 +81,13 @@ def estimate(whole: torch.Tensor, without: torch.Tensor | None = None) -> pd.Dat
     return with_interval(table)
 
 
+def over_seeds_only(table: pd.DataFrame) -> pd.DataFrame:
+    """A means table (columns mean, std, n over seeds) with intervals that have a seed part and no class part."""
+    unknown = np.full(len(table), np.nan)
+    errors = {"seed_error": table["std"] / table["n"] ** 0.5, "seed_df": table["n"] - 1.0}
+    return with_interval(table.assign(**errors, class_error=unknown, class_df=unknown))
+
+
 def with_interval(table: pd.DataFrame) -> pd.DataFrame:
     """A table with columns mean and `ERRORS` with its 95 % intervals: columns low, high and interval added."""
     half = half_width(table, 0.05)
@@ -93,9 +100,8 @@ def with_interval(table: pd.DataFrame) -> pd.DataFrame:
 
 def half_width(table: pd.DataFrame, alpha: float | np.ndarray) -> np.ndarray:
     """Half the length of the intervals that miss with chance alpha, from the columns `ERRORS`; NaN without any."""
-    columns = (table[name].to_numpy(float) for name in ERRORS)
-    seed_error, seed_df, class_error, class_df = columns
-    parts = stdtrit(seed_df, 1 - alpha / 2) * seed_error, stdtrit(class_df, 1 - alpha / 2) * class_error
+    seed_error, seed_df, class_error, class_df = (table[name].to_numpy(float) for name in ERRORS)
+    parts = -stdtrit(seed_df, alpha / 2) * seed_error, -stdtrit(class_df, alpha / 2) * class_error
     without_any = np.isnan(parts[0]) & np.isnan(parts[1])
     return np.where(without_any, np.nan, np.sqrt(np.nansum(np.square(parts), axis=0)))
 
