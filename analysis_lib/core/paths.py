@@ -101,8 +101,12 @@ def derived(run_id: str) -> Path:
     return root() / "derived" / run_id
 
 
-def run_prediction(run_id: str, images: int, examples: int, probes: int) -> Path:
-    return derived(run_id) / f"prediction_{images}x{examples}x{probes}.safetensors"
+def run_step(run_id: str) -> Path:
+    return derived(run_id) / "step.safetensors"
+
+
+def run_displacement(run_id: str) -> Path:
+    return derived(run_id) / "displacement.safetensors"
 
 
 def run_views(run_id: str) -> Path:
@@ -113,8 +117,12 @@ def run_linear_probe(run_id: str, epoch: int) -> Path:
     return derived(run_id) / f"linear_probe_{epoch:03d}.safetensors"
 
 
-def run_explanation(run_id: str, targets: int, probes: int) -> Path:
-    return derived(run_id) / f"explanation_{targets}x{probes}.safetensors"
+def run_first_step(run_id: str, targets: int) -> Path:
+    return derived(run_id) / f"first_step_{targets}.safetensors"
+
+
+def tangents(init: str, data: str, dtype: str, directions: int) -> Path:
+    return derived(init) / f"tangents_{data}_{dtype}_{directions}.safetensors"
 
 
 def run_interpolated(run_id: str, alpha: float, part: str) -> Path:

@@ -289,7 +289,9 @@ def head(ref) -> str:
         "bias_part": "... of it from biases",
         "update_uu": "cosine between updates of two absent rows",
         "update_su": "cosine between updates of a seen and an absent row",
-        "relation_cosine": "cosine of differences of absent rows, before and after",
+        "update_ss": "cosine between updates of two seen rows",
+        "relation_change_u": "change of the differences between absent rows, relative to their length",
+        "relation_change_s": "the same for seen rows",
     }
     rows = [[label, interval(find(found, metric=metric), digits=3)] for metric, label in labels.items()]
     return table(rows, [seeds(found), "mean [95 % interval]"])
@@ -312,7 +314,7 @@ def toy(ref) -> str:
 
 
 def claims(ref) -> str:
-    """Every statement with its verdict, its difference and the interval that decides."""
+    """Every statement with its verdict, its difference with the interval, and the p value that decides."""
     rows = []
     for _, row in ref.table("claims").iterrows():
         in_points = row["quantity"].split(": ")[-1].startswith(("acc_", "ncm_acc_", "p_absent_", "ausuc"))
@@ -322,13 +324,16 @@ def claims(ref) -> str:
         rows.append(
             [
                 row["claim"],
+                row["family"],
                 verdict,
                 interval(row, sign=True, **style),
                 "points" if in_points else "",
+                "< 0.001" if row["p"] < 0.001 else number(row["p"], digits=3),
                 f"{samples}{row['n_seeds']:.0f}",
             ]
         )
-    return table(rows, ["claim", "verdict", "difference [95 % interval]", "unit", "n (samples or classes x seeds)"])
+    head = ["claim", "family", "verdict", "difference [95 % interval]", "unit", "p (Holm)"]
+    return table(rows, [*head, "n (samples or classes x seeds)"])
 
 
 # what a benchmark and a machine are

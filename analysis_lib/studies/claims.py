@@ -2,27 +2,27 @@
 
 import pandas as pd
 
-from ..analysis.stats import summary
+from ..analysis.stats import intervals, summary
 from ..analysis.stats.claims import FINE_TUNED, SPEARMAN, TARGETS, Level
 from ..runs.run_set import RunSet
 from . import calibration, first_step, gain_prediction, head, uncertainty
-from .accuracy import checkpoints_only, metrics_by_epoch
+from .accuracy import checkpoints_only
 
-COLUMNS = ["quantity", "mean", "low", "high", "n_samples", "n_seeds", "interval"]
+COLUMNS = ["quantity", "mean", "low", "high", *intervals.ERRORS, "n_samples", "n_seeds", "interval"]
 
 
 def gather(runs: RunSet) -> pd.DataFrame:
     """The evidence for `analysis.stats.claims.judge`.
 
-    Columns: quantity (a Contrast or a Level), mean, low, high, n_samples, n_seeds, interval. Differences of accuracies
-    have a paired bootstrap over test samples and seeds; metrics with one number per seed a Student interval; means over
-    targets, and rank correlations over classes, a bootstrap over these. The targets are those of the first seed.
+    Columns: quantity (a Contrast or a Level), those of `intervals.estimate`, n_samples, n_seeds. Every interval follows
+    the rule of `analysis.stats.intervals`: differences of accuracies, AUSUC and rank correlations have a seed part and
+    a class part, metrics of the head only a seed part, and means over targets, which are those of the first seed, only
+    a class part.
     """
     by_epoch = head.head_by_epoch(runs)
-    ausuc = metrics_by_epoch(runs).query("metric == 'ausuc'")
-    ends = pd.concat([checkpoints_only(runs, ausuc), checkpoints_only(runs, by_epoch)])
+    ends = checkpoints_only(runs, by_epoch).dropna(subset="value")
     parts = [
-        uncertainty.evidence(runs, calibration.calibrations(runs), ends.dropna(subset="value")),
+        uncertainty.evidence(runs, calibration.calibrations(runs), ends),
         _last(runs, by_epoch),
         _targets(runs),
         _predictions(runs),
@@ -33,25 +33,20 @@ def gather(runs: RunSet) -> pd.DataFrame:
 def _last(runs: RunSet, head: pd.DataFrame) -> pd.DataFrame:
     """Metrics of the head after fine-tuning, which have no value before."""
     epochs = runs.specs[0].epochs
-    table = summary.student(summary.over_seeds(head[head["epoch"] == epochs], ["metric"]))
-    return table.assign(
-        quantity=[Level(FINE_TUNED, metric) for metric in table["metric"]], n_seeds=table["n"], interval="Student"
-    )
+    table = intervals.over_seeds_only(summary.over_seeds(head[head["epoch"] == epochs], ["metric"]))
+    return table.assign(quantity=[Level(FINE_TUNED, metric) for metric in table["metric"]], n_seeds=table["n"])
 
 
 def _targets(runs: RunSet) -> pd.DataFrame:
     """Means over the targets of the first seed."""
     table = first_step.target_means(runs, runs.specs[0])
-    interval = table["metric"].map({"common": "jackknife"}).fillna("bootstrap")
-    return table.assign(quantity=[Level(TARGETS, metric) for metric in table["metric"]], interval=interval)
+    return table.assign(quantity=[Level(TARGETS, metric) for metric in table["metric"]])
 
 
 def _predictions(runs: RunSet) -> pd.DataFrame:
     """Rank correlations of each predictor with the gain in margin."""
     tables = [gain_prediction.by_class(runs, spec) for spec in runs.specs]
-    found = gain_prediction.correlations(tables, runs.benchmark).query("outcome == 'margin_gain'")
+    found = gain_prediction.correlations(tables).query("outcome == 'margin_gain'")
     return found.assign(
-        quantity=[Level(SPEARMAN, predictor) for predictor in found["predictor"]],
-        n_samples=found["n_classes"],
-        interval="bootstrap",
+        quantity=[Level(SPEARMAN, predictor) for predictor in found["predictor"]], n_samples=found["n_classes"]
     )

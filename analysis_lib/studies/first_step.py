@@ -1,7 +1,8 @@
 """The first fine-tuning step of a run: the displacement of absent-class features, divided by the seen classes.
 
 All is measured at the pre-trained network, in eval mode, with the whole fine-tuning set as one batch and without
-augmentation, on a sample of absent-class test images, the *targets*. The expensive part is computed once and cached.
+augmentation, on a sample of absent-class test images, the *targets*. The null is the same step with permuted labels:
+it sees the same images, and so the same domain, but no class. The expensive part is computed once and cached.
 """
 
 from dataclasses import dataclass
@@ -10,21 +11,20 @@ import pandas as pd
 import torch
 
 from ..analysis.influence import attribution, gradients, head_step
-from ..analysis.influence.kernel import class_kernel, normalized_kernel, self_kernel
-from ..analysis.metrics.feature_space import main_axes
+from ..analysis.influence.kernel import class_kernel
 from ..analysis.metrics.ncm import class_means, ncm_margins, ncm_scores
-from ..analysis.stats.bootstrap import bootstrap_means
+from ..analysis.stats.intervals import estimate, leave_one_out
 from ..benchmarks import source_images
-from ..benchmarks.images import load_images
 from ..core import files, paths
 from ..core.progress import progress
 from ..core.run_spec import RunSpec
-from ..core.seeds import generator_for, normal_draws
+from ..core.seeds import generator_for
 from ..runs.execute import load_before_after
 from ..runs.outputs import Outputs, extract
 from ..runs.run_set import RunSet
+from . import gradient_features
 
-TARGETS, PROBES = 24, 3  # absent test samples drawn, and random probes of the kernel
+TARGETS = 24  # absent test samples drawn, and as many seen ones
 TOP = 5  # number of most similar seen classes whose share of the displacement is measured
 
 
@@ -32,17 +32,19 @@ TOP = 5  # number of most similar seen classes whose share of the displacement i
 class Explanation:
     """The first step of a run, for T targets, K seen classes and feature width D.
 
-    rows (T,) : of the targets in the test Outputs.
+    rows, seen_rows (T,) : of the targets, and of the seen samples beside them, in the test Outputs.
     classes (K,) : the seen classes, ascending.
     pulls (K, T, D) : a_c(x'), the displacement of each target due to each seen class, for learning rate 1.
-    kernel, kernel_error (T, K) : the normalised class kernel and its standard error over the probes.
+    permuted, seen_permuted (T, D) : the displacement of the targets and of the seen samples by the step with permuted
+    labels, for learning rate 1.
     """
 
     rows: torch.Tensor
+    seen_rows: torch.Tensor
     classes: torch.Tensor
     pulls: torch.Tensor
-    kernel: torch.Tensor
-    kernel_error: torch.Tensor
+    permuted: torch.Tensor
+    seen_permuted: torch.Tensor
 
     @property
     def step(self) -> torch.Tensor:
@@ -52,38 +54,47 @@ class Explanation:
 
 def explain(runs: RunSet, spec: RunSpec) -> Explanation:
     """The explanation of a run, computed on first use and cached."""
-    path = paths.run_explanation(spec.run_id, TARGETS, PROBES)
+    path = paths.run_first_step(spec.run_id, TARGETS)
     return Explanation(**files.cached(path, lambda: vars(_compute(runs, spec))))
 
 
 def _compute(runs: RunSet, spec: RunSpec) -> Explanation:
     before, _ = load_before_after(spec, runs.device)
     device = next(before.parameters()).device
-    rows, own = _targets(runs, spec), runs.fine_tuning_outputs(spec, 0)
+    own, test = runs.fine_tuning_outputs(spec, 0), runs.outputs(spec, 0, "test")
+    seen = runs.split(spec).is_seen(test.labels)
+    rows = _drawn(~seen, "targets", runs.benchmark, spec.seed)
+    seen_rows = _drawn(seen, "seen targets", runs.benchmark, spec.seed)
     tuning = runs.prepared(spec, own.index, device)
-    targets = runs.prepared(spec, runs.outputs(spec, 0, "test").index[rows], device)
+    targets = runs.prepared(spec, test.index[rows], device)
     classes = own.labels.unique()
     displacements = gradients.class_displacements(before, tuning, own.labels, targets)
     pulls = torch.stack([pull.cpu() for _, pull in zip(progress(classes, "seen classes"), displacements)])
-    probes = normal_draws((PROBES, pulls.shape[2]), "probes", spec.run_id).to(pulls.dtype)
-    kernel, error = class_kernel(before, tuning, own.labels, targets, probes)
-    targets_self, _ = self_kernel(before, targets, probes)
-    tuning_self, _ = self_kernel(before, tuning, probes)
+    order = torch.randperm(len(own.labels), generator=generator_for("permuted labels", runs.benchmark, spec.seed))
+    step = gradients.backbone_step(before, tuning, own.labels[order])
+    both = runs.prepared(spec, test.index[torch.cat([rows, seen_rows])], device)
+    permuted = gradients.predicted_displacement(before, both, step).cpu()
     return Explanation(
         rows=rows,
+        seen_rows=seen_rows,
         classes=classes,
         pulls=pulls,
-        kernel=normalized_kernel(kernel, targets_self, tuning_self, own.labels),
-        kernel_error=normalized_kernel(error, targets_self, tuning_self, own.labels),
+        permuted=permuted[: len(rows)],
+        seen_permuted=permuted[len(rows) :],
     )
 
 
-def _targets(runs: RunSet, spec: RunSpec) -> torch.Tensor:
-    """The rows of the targets in the test Outputs: absent samples drawn by a named seed."""
-    labels = runs.outputs(spec, 0, "test").labels
-    absent = (~runs.split(spec).is_seen(labels)).nonzero().squeeze(1)
-    order = torch.randperm(len(absent), generator=generator_for("targets", runs.benchmark, spec.seed))
-    return absent[order[:TARGETS]]
+def _drawn(mask: torch.Tensor, *stream: object) -> torch.Tensor:
+    """TARGETS of the rows of a bool mask, drawn by a named seed."""
+    rows = mask.nonzero().squeeze(1)
+    return rows[torch.randperm(len(rows), generator=generator_for(*stream))[:TARGETS]]
+
+
+def kernel(runs: RunSet, spec: RunSpec) -> tuple[torch.Tensor, torch.Tensor]:
+    """`class_kernel` of the targets with the seen classes, and its standard error: (T, K) each."""
+    found, own = explain(runs, spec), runs.fine_tuning_outputs(spec, 0)
+    tangents, index = gradient_features.tangents(runs, spec), runs.outputs(spec, 0, "test").index[found.rows]
+    return class_kernel(tangents[:, index], tangents[:, own.index], own.labels)
 
 
 def step_check(runs: RunSet, spec: RunSpec, steps: int = 8) -> pd.DataFrame:
@@ -93,9 +104,9 @@ def step_check(runs: RunSet, spec: RunSpec, steps: int = 8) -> pd.DataFrame:
     """
     before, _ = load_before_after(spec, runs.device)
     device = next(before.parameters()).device
-    own, test = runs.fine_tuning_outputs(spec, 0), runs.outputs(spec, 0, "test")
+    test = runs.outputs(spec, 0, "test")
     index = test.index[~runs.split(spec).is_seen(test.labels)]
-    step = gradients.backbone_step(before, runs.prepared(spec, own.index, device), own.labels)
+    step = gradient_features.first_step(runs, spec)
     etas = [spec.lr / 4**k for k in range(steps)]
     return gradients.step_check(before, runs.prepared(spec, index, device), step, etas).assign(seed=spec.seed)
 
@@ -116,7 +127,8 @@ def influences(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
     mean_slopes = torch.stack([slopes[own.labels == c].mean(0) for c in found.classes])
     direction = attribution.cosines(found.pulls, -mean_slopes[:, None]).T
     names = runs.manifest.class_names
-    n_targets, n_classes = found.kernel.shape
+    similarity, error = kernel(runs, spec)
+    n_targets, n_classes = similarity.shape
     return pd.DataFrame(
         {
             "seed": spec.seed,
@@ -124,8 +136,8 @@ def influences(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
             "absent": [names[y] for y in test.labels.repeat_interleave(n_classes)],
             "seen": [names[c] for c in found.classes.repeat(n_targets)],
             "pull": found.pulls.norm(dim=2).T.flatten(),
-            "kernel": found.kernel.flatten(),
-            "kernel_error": found.kernel_error.flatten(),
+            "kernel": similarity.flatten(),
+            "kernel_error": error.flatten(),
             "feature_cosine": cosine.flatten(),
             "direction": direction.flatten(),
         }
@@ -144,6 +156,8 @@ def targets(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
     margin_change : of the NCM margin by d (M6, *oracle*); margin_gain : its change by the whole fine-tuning;
     nearest_seen : the largest feature cosine with a seen class;
     lasting : the cosine of d with the displacement by the whole fine-tuning;
+    lasting_permuted, margin_change_permuted : the same of the displacement by the step with permuted labels, the null;
+    lasting - lasting_permuted, margin_change - margin_change_permuted : what d has over the null;
     common : the mean cosine of d with that of the other targets (M7);
     along_shift : the cosine of d with `domain_shift`, NaN without source images;
     head_offset : `head_step.head_offset` (M8).
@@ -158,16 +172,26 @@ def targets(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
     cosine = ncm_scores(start.features, own_means)[:, found.classes]
     unit = torch.nn.functional.normalize(found.step.double(), dim=1)
     weight_step, bias_step = head_step.head_step(own.features, own.logits, own.labels)
+    similarity, _ = kernel(runs, spec)
+    whole = end.features - start.features
+    lasting, lasting_permuted = attribution.cosines(found.step, whole), attribution.cosines(found.permuted, whole)
+    change, change_permuted = (
+        attribution.margin_change(start.features, each, start.labels, means) for each in (found.step, found.permuted)
+    )
     columns = {
-        "share_kernel": attribution.concentration(sizes, found.kernel)[:, top - 1],
+        "share_kernel": attribution.concentration(sizes, similarity)[:, top - 1],
         "share_cosine": attribution.concentration(sizes, cosine)[:, top - 1],
         "share_chance": torch.full((len(sizes),), top / len(found.classes)),
-        "rank_kernel": attribution.rank_correlation(sizes / sizes.mean(0), found.kernel - found.kernel.mean(0)),
+        "rank_kernel": attribution.rank_correlation(sizes / sizes.mean(0), similarity - similarity.mean(0)),
         "rank_cosine": attribution.rank_correlation(sizes / sizes.mean(0), cosine - cosine.mean(0)),
-        "margin_change": attribution.margin_change(start.features, found.step, start.labels, means),
+        "margin_change": change,
+        "margin_change_permuted": change_permuted,
+        "margin_change - margin_change_permuted": change - change_permuted,
         "margin_gain": margin_end - margin_start,
         "nearest_seen": cosine.amax(1),
-        "lasting": attribution.cosines(found.step, end.features - start.features),
+        "lasting": lasting,
+        "lasting_permuted": lasting_permuted,
+        "lasting - lasting_permuted": lasting - lasting_permuted,
         "common": ((unit @ unit.sum(0)) - 1) / (len(unit) - 1),
         "along_shift": attribution.cosines(found.step, domain_shift(runs, spec)),
         "head_offset": head_step.head_offset(start.features, weight_step, bias_step, split),
@@ -178,54 +202,32 @@ def targets(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def seen_targets(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
+    """How far the first step points the way for test samples of seen classes: as many as there are targets.
+
+    Columns: seed, target (row of the manifest), seen (class name), lasting_seen and lasting_seen_permuted, the cosine
+    of the displacement by the whole fine-tuning with that by the first step and by the step with permuted labels.
+    """
+    found = explain(runs, spec)
+    start, end = (runs.outputs(spec, epoch, "test").where(found.seen_rows) for epoch in (0, spec.epochs))
+    whole, step = end.features - start.features, gradient_features.displacement(runs, spec)[found.seen_rows]
+    return pd.DataFrame(
+        {
+            "seed": spec.seed,
+            "target": start.index,
+            "seen": [runs.manifest.class_names[y] for y in start.labels],
+            "lasting_seen": attribution.cosines(step, whole),
+            "lasting_seen_permuted": attribution.cosines(found.seen_permuted, whole),
+        }
+    )
+
+
 def _margins(runs: RunSet, spec: RunSpec, epoch: int, rows: torch.Tensor) -> tuple[Outputs, torch.Tensor, torch.Tensor]:
     """The targets' Outputs after an epoch, their NCM margins (T,), and the class means (C, D) of all training
     images."""
     train, targets = runs.outputs(spec, epoch, "train"), runs.outputs(spec, epoch, "test").where(rows)
     means = class_means(train.features, train.labels, runs.split(spec).num_classes)
     return targets, ncm_margins(ncm_scores(targets.features, means), targets.labels), means
-
-
-def most_influential(runs: RunSet, spec: RunSpec, target: int, most: int = 3) -> tuple[torch.Tensor, list[str]]:
-    """A target's image, and one image of each of the seen classes that move it most.
-
-    target : position among the targets. The image of a class is its fine-tuning image nearest to the target in
-    pre-trained features. Returns images (1 + most, 3, H, W) uint8 and their titles.
-    """
-    found, own = explain(runs, spec), runs.fine_tuning_outputs(spec, 0)
-    test = runs.outputs(spec, 0, "test").where(found.rows)
-    sizes = found.pulls[:, target].norm(dim=1)
-    near = torch.nn.functional.cosine_similarity(own.features, test.features[target], dim=1)
-    rows = [test.index[target]]
-    titles = [f"{runs.manifest.class_names[test.labels[target]]} (absent)"]
-    for k in sizes.argsort(descending=True)[:most]:
-        nearest = near.masked_fill(own.labels != found.classes[k], -torch.inf).argmax()
-        rows.append(own.index[nearest])
-        titles.append(f"{runs.manifest.class_names[found.classes[k]]}, {sizes[k] / sizes.sum():.0%}")
-    return load_images(runs.manifest)[torch.stack(rows)], titles
-
-
-def plane(runs: RunSet, spec: RunSpec, target: int, most: int = 3) -> pd.DataFrame:
-    """A target's displacement and the seen classes that cause most of it, in the plane of their main directions.
-
-    Columns: what (`target`, `first step`, `fine-tuned`, or a seen class for its mean pre-trained feature on the
-    fine-tuning data), x, y. The first step is scaled to the length of the whole displacement; only its direction is
-    meaningful.
-    """
-    found, own = explain(runs, spec), runs.fine_tuning_outputs(spec, 0)
-    row = found.rows[target]
-    start = runs.outputs(spec, 0, "test").features[row].double()
-    end = runs.outputs(spec, spec.epochs, "test").features[row].double()
-    step = found.step[target].double()
-    chosen = found.classes[found.pulls[:, target].norm(dim=1).argsort(descending=True)[:most]]
-    names = ["target", "first step", "fine-tuned"]
-    points = [start, start + step * (end - start).norm() / step.norm(), end]
-    for c in chosen:
-        names.append(runs.manifest.class_names[c])
-        points.append(own.features[own.labels == c].double().mean(0))
-    centred = torch.stack(points) - torch.stack(points).mean(0)
-    axes, _ = main_axes(centred)
-    return pd.DataFrame({"what": names, "x": centred @ axes[0], "y": centred @ axes[1]})
 
 
 def domain_shift(runs: RunSet, spec: RunSpec) -> torch.Tensor:
@@ -246,19 +248,20 @@ def domain_shift(runs: RunSet, spec: RunSpec) -> torch.Tensor:
 
 
 def target_means(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
-    """The means of `targets` over targets with 95 % intervals: columns metric, mean, low, high, n_samples, n_seeds.
+    """The means of `targets` and of `seen_targets`: columns metric, those of `intervals.estimate`, n_samples, n_seeds.
 
-    The intervals are from a bootstrap over targets; for `common`, a mean over pairs of targets, from a jackknife.
-    Metrics that no target has are left out.
+    The intervals leave out one class with all of its samples at a time, and say nothing about other seeds. Metrics that
+    no target has are left out.
     """
-    frame = targets(runs, spec).drop(columns=["seed", "target", "absent"]).dropna(axis="columns", how="all")
-    generator = generator_for("bootstrap targets", runs.benchmark)
-    table = bootstrap_means([torch.tensor(frame.to_numpy().T)], list(frame), generator)
-    motion = explain(runs, spec).step
-    n = len(motion)
-    without_one = [attribution.mean_pairwise_cosine(motion[torch.arange(n) != i]) for i in range(n)]
-    variance = (n - 1) ** 2 / n * torch.tensor(without_one, dtype=torch.float64).var()
-    half = 1.96 * variance.sqrt().item()
-    common = attribution.mean_pairwise_cosine(motion)
-    table.loc[table["metric"] == "common", ["mean", "low", "high"]] = common, common - half, common + half
-    return table
+    motion, tables = explain(runs, spec).step, []
+    for frame, group in ((targets(runs, spec), "absent"), (seen_targets(runs, spec), "seen")):
+        values = frame.drop(columns=["seed", "target", group]).dropna(axis="columns", how="all")
+        classes = torch.tensor(pd.factorize(frame[group])[0])
+        whole, without = leave_one_out([torch.tensor(values.to_numpy().T)], classes)
+        if "common" in values:  # a mean over pairs: without a class, every target has fewer
+            pairs = [attribution.mean_pairwise_cosine(motion[classes != c]) for c in classes.unique()]
+            without[0, values.columns.get_loc("common")] = torch.tensor(pairs, dtype=torch.float64)
+        table = estimate(whole, without).assign(n_samples=len(frame), n_seeds=1)
+        table.insert(0, "metric", list(values))
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)

@@ -15,7 +15,8 @@ def head_by_epoch(runs: RunSet) -> pd.DataFrame:
     Metrics: `weight_norm_* bias_* feature_norm_*` per group and `weight_norm_s - weight_norm_u`; `gap norm_part
     angle_part bias_part` of the mean logit gap on absent samples, and `angle_part - norm_part`; `logit_true
     logit_other_absent logit_seen`; against epoch 0, `update_ss update_uu update_su` (mean cosines of head updates),
-    `update_uu - update_su`, and `relation_change relation_cosine` among absent classes.
+    `update_uu - update_su`, `update_uu - update_ss`, and `relation_change_* relation_cosine_*` among the classes of
+    each group, with `relation_change_s - relation_change_u`.
     """
     rows = []
     for spec in runs.specs:
@@ -35,7 +36,12 @@ def head_by_epoch(runs: RunSet) -> pd.DataFrame:
                 blocks = head_weights.block_means(head_weights.update_similarity(start, weight), split)
                 found |= {f"update_{name}": value for name, value in blocks.items()}
                 found["update_uu - update_su"] = blocks["uu"] - blocks["su"]
-                found |= head_weights.relation_change(start, weight, split.absent)
+                found["update_uu - update_ss"] = blocks["uu"] - blocks["ss"]
+                for group, classes in (("s", split.seen), ("u", split.absent)):
+                    changed = head_weights.relation_change(start, weight, classes)
+                    found |= {f"{name}_{group}": value for name, value in changed.items()}
+                difference = found["relation_change_s"] - found["relation_change_u"]
+                found["relation_change_s - relation_change_u"] = difference
             rows += [(spec.seed, epoch, *pair) for pair in found.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -1,24 +1,26 @@
-"""Confidence intervals for a study's numbers: paired, over test samples and seeds, or over seeds alone.
+"""Confidence intervals for a study's numbers: over seeds and classes.
 
-Means over test samples have a paired bootstrap in which every gamma is held fixed, and the samples of one cluster
-(variants of one drawing) are drawn together. `gamma_intervals` measures apart how much an estimator's gamma varies with
-the fine-tuning samples.
+Numbers of the test samples have the intervals of `analysis.stats.intervals`: classes are left out with all of their
+drawings, and every gamma is held fixed. `gamma_intervals` measures apart how much an estimator's gamma varies with the
+fine-tuning samples.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 import pandas as pd
 import torch
 
-from ..analysis.gamma.curve import shift_logits
-from ..analysis.gamma.estimators import ESTIMATORS, HALVES, PRETRAINED, THIRDS, Evidence, estimate_gamma, offered
+from ..analysis.gamma.curve import ausuc_parts, shift_logits
+from ..analysis.gamma.estimators import HALVES, NONE, ORACLE, PRETRAINED, THIRDS, Evidence, estimate_gamma, offered
 from ..analysis.gamma.estimators.pseudo_cv import Fold
 from ..analysis.metrics.accuracy import group_masks, max_over
 from ..analysis.metrics.decomposition import softmax_decomposition
 from ..analysis.metrics.ncm import class_means, ncm_scores
-from ..analysis.stats import summary
-from ..analysis.stats.bootstrap import bootstrap_differences, draw_cluster_resamples
-from ..analysis.stats.claims import AFTER, BEFORE, BEST_BEFORE, Contrast, State, change
+from ..analysis.stats import intervals, summary
+from ..analysis.stats.bootstrap import draw_cluster_resamples
+from ..analysis.stats.claims import BEFORE, Contrast, State, change
+from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for
 from ..runs.run_set import FINE_TUNED, PRE_TRAINED, RunSet
 from . import calibration
@@ -62,16 +64,67 @@ def sample_values(runs: RunSet, calibrated: pd.DataFrame) -> tuple[list[tuple[St
     return list(rows), values
 
 
+@dataclass(frozen=True)
+class SampleNumbers:
+    """Numbers of the test samples for K seeds, M names and C classes.
+
+    names : M states with a metric.
+    whole (K, M), without (K, M, C) : each number, and the same without each class, NaN for a class it does not use.
+    sizes (M,) : samples of the seed with the fewest.
+    """
+
+    names: list[tuple[State, str]]
+    whole: torch.Tensor
+    without: torch.Tensor
+    sizes: torch.Tensor
+
+    def differences(self, contrasts: list[Contrast]) -> pd.DataFrame:
+        """The contrasts, in order: the columns of `intervals.estimate`, n_samples and n_seeds."""
+        place = {name: row for row, name in enumerate(self.names)}
+        a = [place[contrast.a, contrast.metric] for contrast in contrasts]
+        b = [place[contrast.b, contrast.metric] for contrast in contrasts]
+        table = intervals.estimate(self.whole[:, a] - self.whole[:, b], self.without[:, a] - self.without[:, b])
+        return table.assign(n_samples=self.sizes[a].minimum(self.sizes[b]).numpy(), n_seeds=len(self.whole))
+
+
+def sample_numbers(runs: RunSet, calibrated: pd.DataFrame) -> SampleNumbers:
+    """The means of `sample_values` and AUSUC of each checkpoint."""
+    names, values = sample_values(runs, calibrated)
+    labels = runs.outputs(runs.specs[0], 0, "test").labels  # the seeds share the test samples, in one order
+    whole, without = intervals.leave_one_out(values, labels)
+    sizes = torch.stack([(~block.isnan()).sum(1) for block in values]).amin(0)
+    # A seen class takes its samples out of the mean over S, an absent one out of the mean over U; both are AUSUC.
+    areas, without_seen = intervals.leave_one_out([_area_values(runs, spec, "s") for spec in runs.specs], labels)
+    _, without_absent = intervals.leave_one_out([_area_values(runs, spec, "u") for spec in runs.specs], labels)
+    without_any = without_seen.where(~without_seen.isnan(), without_absent)
+    return SampleNumbers(
+        names=[*names, *((State(checkpoint), "ausuc") for checkpoint in runs.checkpoints(runs.specs[0]))],
+        whole=torch.cat([whole, areas], dim=1),
+        without=torch.cat([without, without_any], dim=1),
+        sizes=torch.cat([sizes, sizes.new_full((areas.shape[1],), len(labels))]),
+    )
+
+
+def _area_values(runs: RunSet, spec: RunSpec, group: str) -> torch.Tensor:
+    """Each sample's part of AUSUC (checkpoints, N), NaN outside the group."""
+    split, rows = runs.split(spec), []
+    for run, epoch in runs.checkpoints(spec).values():
+        test = runs.outputs(run, epoch, "test")
+        inside = group_masks(test.labels, split)[group]
+        rows.append(ausuc_parts(test.logits, test.labels, split).where(inside, torch.nan))
+    return torch.stack(rows)
+
+
 def calibration_intervals(runs: RunSet, calibrated: pd.DataFrame) -> pd.DataFrame:
     """Intervals of the differences between every state of `calibration.calibrations` and the unshifted pre-trained
     model.
 
     Columns: checkpoint, method, metric, mean, low, high, n_samples, n_seeds.
     """
-    names, values = sample_values(runs, calibrated)
-    states = dict.fromkeys(state for state, _ in names if state.method and state != BEFORE)
+    found = sample_numbers(runs, calibrated)
+    states = dict.fromkeys(state for state, _ in found.names if state.method and state != BEFORE)
     contrasts = [Contrast(state, BEFORE, key) for state in states for key in KEYS]
-    table = _differences(runs, names, values, contrasts)
+    table = found.differences(contrasts)
     named = {
         "checkpoint": [contrast.a.checkpoint for contrast in contrasts],
         "method": [contrast.a.method for contrast in contrasts],
@@ -80,39 +133,37 @@ def calibration_intervals(runs: RunSet, calibrated: pd.DataFrame) -> pd.DataFram
     return pd.DataFrame(named).join(table[["mean", "low", "high", "n_samples", "n_seeds"]])
 
 
-def _differences(
-    runs: RunSet, names: list[tuple[State, str]], values: list[torch.Tensor], contrasts: list[Contrast]
-) -> pd.DataFrame:
-    """The contrasts with their bootstrap intervals, in order."""
-    pairs = [((contrast.a, contrast.metric), (contrast.b, contrast.metric)) for contrast in contrasts]
-    return bootstrap_differences(values, names, pairs, _generator(runs), clusters=_clusters(runs))
-
-
 def evidence(runs: RunSet, calibrated: pd.DataFrame, over_seeds: pd.DataFrame) -> pd.DataFrame:
     """All differences that claims use, each with its interval.
 
-    over_seeds : columns seed, checkpoint, metric, value, for metrics with one number per seed. Columns: quantity (a
-    Contrast), mean, low, high, n_samples, n_seeds, interval: `bootstrap` over test samples and seeds, or `Student` over
-    seeds.
+    Every checkpoint is compared with each one before it: without a shift, and each of its gammas with no shift on
+    itself, no shift on the other, and the other's gamma* (*oracle*). over_seeds : columns seed, checkpoint, metric,
+    value, for metrics with one number per seed, whose intervals have no class part. Columns: quantity (a Contrast),
+    those of `intervals.estimate`, n_samples, n_seeds.
     """
-    names, values = sample_values(runs, calibrated)
-    # the changes by fine-tuning are measured without a shift, and their names do not mention one
-    measured = [Contrast(State(FINE_TUNED), State(PRE_TRAINED), probe) for probe in PROBES]
-    measured += [Contrast(AFTER, BEFORE, key) for key in KEYS]
-    named = [change(metric) for metric in (*PROBES, *KEYS)]
-    for method in list(ESTIMATORS)[1:]:
-        for other in (AFTER, BEFORE, BEST_BEFORE):
-            own = [Contrast(State(FINE_TUNED, method), other, key) for key in KEYS]
-            measured += own
-            named += own
-    drawn = _differences(runs, names, values, measured).drop(columns=["a", "b"])
-    drawn = drawn.assign(quantity=named, interval="bootstrap")
+    found = sample_numbers(runs, calibrated)
+    methods = calibrated.groupby("checkpoint")["method"].unique()
+    measured, named = [], []
+    for before, after in combinations(runs.checkpoints(runs.specs[0]), 2):
+        # the changes from one checkpoint to the next are measured without a shift, and their names do not mention one
+        unshifted = [Contrast(State(after), State(before), metric) for metric in (*PROBES, "ausuc", *KEYS)]
+        named += unshifted
+        measured += unshifted[: -len(KEYS)]
+        measured += [Contrast(State(after, NONE), State(before, NONE), key) for key in KEYS]
+        for method in methods[after]:
+            for other in (State(after, NONE), State(before, NONE), State(before, ORACLE)):
+                if method != NONE:
+                    own = [Contrast(State(after, method), other, key) for key in KEYS]
+                    measured += own
+                    named += own
+    drawn = found.differences(measured).assign(quantity=named).drop_duplicates("quantity")
     changes = summary.change(over_seeds, PRE_TRAINED, FINE_TUNED, "checkpoint", ["metric"])
-    student = changes.assign(
-        quantity=[change(metric) for metric in changes["metric"]], n_seeds=changes["n"], interval="Student"
+    alone = intervals.over_seeds_only(changes).assign(
+        quantity=[change(metric) for metric in changes["metric"]], n_seeds=changes["n"]
     )
-    table = pd.concat([drawn, student], ignore_index=True)
-    return table[["quantity", "mean", "low", "high", "n_samples", "n_seeds", "interval"]].astype({"n_samples": "Int64"})
+    table = pd.concat([drawn, alone], ignore_index=True)
+    columns = ["quantity", "mean", "low", "high", *intervals.ERRORS, "n_samples", "n_seeds", "interval"]
+    return table[columns].astype({"n_samples": "Int64"})
 
 
 def gamma_intervals(runs: RunSet, resamples: int = 200) -> pd.DataFrame:
@@ -155,11 +206,3 @@ def _redrawn_fold(fold: Fold, generator: torch.Generator) -> Fold:
     """The fold with its clusters drawn with replacement."""
     [counts], _ = draw_cluster_resamples(fold.clusters, 1, generator, 1)
     return fold.where(torch.arange(len(counts)).repeat_interleave(counts.long()))
-
-
-def _clusters(runs: RunSet) -> torch.Tensor:
-    return runs.clusters(runs.outputs(runs.specs[0], 0, "test"))
-
-
-def _generator(runs: RunSet) -> torch.Generator:
-    return generator_for("bootstrap", runs.benchmark)

@@ -106,10 +106,11 @@ def project(tmp_path):
     folder = tmp_path / "docs" / "reference" / "toy"
     folder.mkdir(parents=True)
     rows = [
-        ("A|B rises", "holds", "after - before: acc_uy", 0.1234, 0.05, 0.2, 50, 3),
-        ("C falls", "undecided", "gap", 1.0, float("nan"), float("nan"), None, 3),
+        ("A|B rises", "one", "holds", "after - before: acc_uy", 0.1234, 0.05, 0.2, 0.0123, 50, 3),
+        ("C falls", "two", "undecided", "gap", 1.0, float("nan"), float("nan"), float("nan"), None, 3),
+        ("D grows", "two", "holds", "gap", 1.0, 0.9, 1.1, 1e-5, None, 3),
     ]
-    columns = ["claim", "verdict", "quantity", "mean", "low", "high", "n_samples", "n_seeds"]
+    columns = ["claim", "family", "verdict", "quantity", "mean", "low", "high", "p", "n_samples", "n_seeds"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "claims.csv", index=False)
     (tmp_path / "README.md").write_text(
         "Before.\n\n<!-- table: claims benchmark=toy -->\nold\n<!-- end -->\n\nAfter.\n"
@@ -120,11 +121,12 @@ def project(tmp_path):
 def test_a_table_is_written_between_its_marks_and_once(project):
     assert [page.name for page in fill(project)] == ["README.md"]
     text = (project / "README.md").read_text()
-    assert text.startswith("Before.\n\n<!-- table: claims benchmark=toy -->\n\n| claim | verdict |") and text.endswith(
-        "|\n\n<!-- end -->\n\nAfter.\n"
-    )
-    assert r"| A\|B rises | **holds** | +12.3 [+5.0, +20.0] | points | 50 x 3 |" in text
-    assert "| C falls | undecided | +1.00 |  | 3 |" in text
+    assert text.startswith(
+        "Before.\n\n<!-- table: claims benchmark=toy -->\n\n| claim | family | verdict |"
+    ) and text.endswith("|\n\n<!-- end -->\n\nAfter.\n")
+    assert r"| A\|B rises | one | **holds** | +12.3 [+5.0, +20.0] | points | 0.012 | 50 x 3 |" in text
+    assert "| C falls | two | undecided | +1.00 |  |  | 3 |" in text
+    assert "| D grows | two | **holds** | +1.00 [+0.90, +1.10] |  | < 0.001 | 3 |" in text
     assert fill(project) == []
 
 

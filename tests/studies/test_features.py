@@ -39,8 +39,10 @@ def test_head_values_are_those_of_the_pure_functions(digits):
         | head_weights.feature_norms(test.features, test.labels, split)
         | head_weights.logit_gap(now["weight"], now["bias"], absent_rows(digits, spec, epoch)[2], split)
         | feature_drift.absent_logits(test.logits, test.labels, split)
-        | head_weights.relation_change(start["weight"], now["weight"], split.absent)
     )
+    for group, classes in (("s", split.seen), ("u", split.absent)):
+        changed = head_weights.relation_change(start["weight"], now["weight"], classes)
+        expected |= {f"{name}_{group}": value for name, value in changed.items()}
     assert {name: found[name] for name in expected} == expected
 
 

@@ -6,14 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 from sklearn.decomposition import PCA
 from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
-from analysis_lib import UserError
-from analysis_lib.analysis.stats.correlation import spearman_over_groups
 from analysis_lib.benchmarks.images import load_images
 from analysis_lib.core import files, paths
 from analysis_lib.core.seeds import generator_for
@@ -298,7 +294,7 @@ def classes():
 
 def test_correlations_are_means_over_seeds(classes):
     classes[1]["confidence"] = -classes[1]["ncm_gain"].rank()
-    table = gain_prediction.correlations(classes, "digits")
+    table = gain_prediction.correlations(classes)
     assert list(zip(table["predictor"], table["outcome"])) == [
         (p, o) for p in gain_prediction.PREDICTORS for o in gain_prediction.OUTCOMES
     ]
@@ -306,14 +302,14 @@ def test_correlations_are_means_over_seeds(classes):
         expected = np.mean([stats.spearmanr(part[row.predictor], part[row.outcome]).statistic for part in classes])
         assert row.mean == pytest.approx(expected) and -1 - 1e-12 <= row.low < row.mean < row.high <= 1 + 1e-12
     assert (table["n_classes"] == 9).all() and (table["n_seeds"] == 2).all()
-    pd.testing.assert_frame_equal(gain_prediction.correlations(classes, "digits"), table)
+    pd.testing.assert_frame_equal(gain_prediction.correlations(classes), table)
 
 
 def test_both_splits_are_told_apart(classes):
-    table = gain_prediction.both_splits(classes, classes[:1], "digits")
+    table = gain_prediction.both_splits(classes, classes[:1])
     for split, part in (("random", classes), ("dissimilar", classes[:1])):
         rows = table[table["split"] == split].drop(columns="split").reset_index(drop=True)
-        pd.testing.assert_frame_equal(rows, gain_prediction.correlations(part, "digits"))
+        pd.testing.assert_frame_equal(rows, gain_prediction.correlations(part))
 
 
 def test_tidy_keeps_every_number(classes):
@@ -324,92 +320,3 @@ def test_tidy_keeps_every_number(classes):
     assert found.index.is_unique
     assert found["random", 1, "c8", "kernel"] == classes[1]["kernel"].iloc[8]
     assert found["dissimilar", 0, "c3", "ncm_gain"] == classes[0]["ncm_gain"].iloc[3]
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-values = st.lists(st.tuples(st.integers(-4, 4), st.integers(-4, 4)), min_size=3, max_size=12).filter(
-    lambda pairs: all(len(set(side)) > 1 for side in zip(*pairs))
-)
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.lists(values, min_size=1, max_size=3), st.integers(0, 2))
-def test_the_mean_is_that_of_scipy_whatever_the_ties_and_the_gaps(groups, gaps):
-    columns = [torch.tensor(pairs, dtype=torch.float32).T for pairs in groups]
-    holes = torch.tensor([[torch.nan, 1.0], [2.0, torch.nan]])[:, :gaps]
-    predicted, observed = ([torch.cat([holes[side], pair[side]]) for pair in columns] for side in (0, 1))
-    mean, low, high = spearman_over_groups(predicted, observed, generator(), resamples=50)
-    assert mean == pytest.approx(np.mean([stats.spearmanr(*pair).statistic for pair in columns]))
-    assert low <= high
-    complete = spearman_over_groups(
-        [pair[0] for pair in columns], [pair[1] for pair in columns], generator(), resamples=50
-    )
-    assert (mean, low, high) == complete
-
-
-def correlated(n, rho, random):
-    a, noise = torch.randn(2, n, generator=random, dtype=torch.float64)
-    return a, rho * a + math.sqrt(1 - rho**2) * noise
-
-
-def test_the_interval_covers_and_is_no_wider_than_needed(random):
-    """Of normal pairs, whose Spearman correlation is 6/pi asin(rho/2)."""
-    rho, hits, widths = 0.6, 0, []
-    for _ in range(100):
-        predicted, observed = zip(*(correlated(30, rho, random) for _ in range(5)))
-        _, low, high = spearman_over_groups(predicted, observed, random, resamples=150)
-        hits += low <= 6 / math.pi * math.asin(rho / 2) <= high
-        widths.append(high - low)
-    assert 85 <= hits <= 100
-    single = [stats.spearmanr(*correlated(30, rho, random)).statistic for _ in range(300)]
-    assert 0.8 < np.mean(widths) / (2 * 1.96 * np.std(single) / math.sqrt(5)) < 1.8
-
-
-def test_the_interval_of_one_large_group_has_the_known_length(random):
-    a, b = torch.randn(2, 300, generator=random)
-    _, low, high = spearman_over_groups([a], [b], random)
-    assert high - low == pytest.approx(2 * 1.96 / math.sqrt(299), rel=0.15)
-
-
-def test_groups_that_disagree_widen_the_interval(random):
-    up = correlated(200, 0.99, random)
-    alike, torn = (spearman_over_groups([up[0]] * 4, [up[1], sign * up[1]] * 2, random) for sign in (1, -1))
-    assert (
-        alike[2] - alike[1] < 0.1
-        and torn[0] == pytest.approx(0)
-        and (torn[1], torn[2]) == pytest.approx((-1, 1), abs=0.1)
-    )
-
-
-def test_without_an_order_there_is_no_correlation():
-    """A group that is constant, or too small once its gaps are left out, leaves no number at all, whatever the other
-    groups say.
-    """
-    fine, constant, gaps = torch.arange(5.0), torch.ones(5), torch.tensor([1.0, torch.nan, torch.nan, 2.0, torch.nan])
-    for other in (constant, gaps):
-        for predicted, observed in (
-            ([other], [fine]),
-            ([fine], [other]),
-            ([fine, fine], [fine, other]),
-            ([other, fine], [fine, fine]),
-        ):
-            assert all(map(math.isnan, spearman_over_groups(predicted, observed, generator())))
-    assert all(map(math.isnan, spearman_over_groups([fine[:2]], [fine[:2]], generator())))
-
-
-@pytest.mark.parametrize(
-    "predicted, observed",
-    [
-        ([], []),
-        ([torch.zeros(4)], []),
-        ([torch.zeros(4), torch.zeros(4)], [torch.zeros(4)]),
-        ([torch.zeros(4)], [torch.zeros(5)]),
-        ([torch.zeros(4, 1)], [torch.zeros(4, 1)]),
-    ],
-)
-def test_groups_that_do_not_fit_are_refused(predicted, observed):
-    with pytest.raises(UserError, match="do not fit together"):
-        spearman_over_groups(predicted, observed, generator())

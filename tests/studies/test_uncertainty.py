@@ -3,12 +3,13 @@ import math
 import pytest
 import torch
 
+from analysis_lib.analysis.gamma.curve import seen_absent_curve
 from analysis_lib.analysis.gamma.estimators import HALVES, PRETRAINED, THIRDS, offered
 from analysis_lib.analysis.stats import summary
 from analysis_lib.analysis.stats.claims import BEFORE, CLAIMS, Contrast, State
 from analysis_lib.analysis.stats.claims import change as fine_tuned_minus_pretrained
 from analysis_lib.runs import run_set
-from analysis_lib.studies import accuracy, calibration, uncertainty
+from analysis_lib.studies import accuracy, calibration, head, uncertainty
 
 
 def test_sample_values_average_to_the_tables(digits):
@@ -31,23 +32,47 @@ def test_sample_values_average_to_the_tables(digits):
 
 def test_the_evidence_answers_every_claim_and_its_means_are_differences(digits):
     calibrated = calibration.calibrations(digits)
-    ends = accuracy.checkpoints_only(digits, accuracy.metrics_by_epoch(digits))
-    table = uncertainty.evidence(digits, calibrated, ends[ends["metric"] == "ausuc"]).set_index("quantity")
+    by_epoch = head.head_by_epoch(digits)
+    ends = accuracy.checkpoints_only(digits, by_epoch).dropna(subset="value")
+    table = uncertainty.evidence(digits, calibrated, ends).set_index("quantity")
     assert table.index.is_unique
-    wanted = {claim.quantity for claim in CLAIMS if "weight_norm" not in claim.quantity.metric}
+    wanted = {claim.quantity for claim in CLAIMS if isinstance(claim.quantity, Contrast)}
     assert wanted <= set(table.index)
     wide = calibrated.pivot(index="seed", columns=["checkpoint", "method"], values="acc_uy").mean()
     assert table.loc[Contrast(State("fine-tuned", "alg"), BEFORE, "acc_uy"), "mean"] == pytest.approx(
         wide["fine-tuned", "alg"] - wide["pre-trained", "none"]
     )
-    change = (
-        summary.change(ends, "pre-trained", "fine-tuned", "checkpoint", ["metric"]).set_index("metric").loc["ausuc"]
-    )
-    row = table.loc[fine_tuned_minus_pretrained("ausuc")]
-    assert (
-        row[["mean", "low", "high"]].tolist() == change[["mean", "low", "high"]].tolist()
-        and row["interval"] == "Student"
-    )
+    metric = "angle_part - norm_part"
+    change = summary.change(ends, "pre-trained", "fine-tuned", "checkpoint", ["metric"]).set_index("metric").loc[metric]
+    row = table.loc[fine_tuned_minus_pretrained(metric)]
+    assert row[["mean", "low", "high"]].tolist() == pytest.approx(change[["mean", "low", "high"]].tolist())
+    assert row["interval"] == "seeds"
+
+
+def test_numbers_without_a_class_are_those_of_the_samples_without_it(digits):
+    """Accuracies and AUSUC computed again by the plain functions on all samples but those of one class."""
+    found = uncertainty.sample_numbers(digits, calibration.calibrations(digits))
+    place = {name: row for row, name in enumerate(found.names)}
+    end = State(run_set.FINE_TUNED)
+    for k, spec in enumerate(digits.specs):
+        split, test = digits.split(spec), digits.outputs(spec, spec.epochs, "test")
+        for c in (3, 8):
+            some = test.where(test.labels != c)
+            curve = seen_absent_curve(some.logits, some.labels, split)
+            area = found.without[k, place[end, "ausuc"], c].item()
+            assert area == pytest.approx(curve.ausuc)
+            if c in split.absent:
+                for name, value in (("acc_uu", curve.acc_uy[-1]), ("acc_uy", curve.at(0.0).acc_uy)):
+                    state = State(run_set.FINE_TUNED, "none") if name == "acc_uy" else end
+                    assert found.without[k, place[state, name], c].item() == pytest.approx(float(value))
+        whole = seen_absent_curve(test.logits, test.labels, split)
+        assert found.whole[k, place[end, "ausuc"]].item() == pytest.approx(whole.ausuc)
+
+
+def test_a_difference_from_itself_is_zero_without_an_interval(digits):
+    found = uncertainty.sample_numbers(digits, calibration.calibrations(digits))
+    row = found.differences([Contrast(BEFORE, BEFORE, "acc_uy")]).iloc[0]
+    assert row[["mean", "low", "high"]].tolist() == [0, 0, 0]
 
 
 def test_the_interval_of_a_mean_gap_is_that_of_a_mean(digits):

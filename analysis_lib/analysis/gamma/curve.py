@@ -139,3 +139,28 @@ def state_midpoints(breakpoints: torch.Tensor) -> torch.Tensor:
     middle = low + (high - low) / 2
     middle = torch.where(middle > low, middle, high)  # neighbours with no float between them
     return torch.cat([breakpoints[:1] - 1, middle, breakpoints[-1:] + 1])
+
+
+def ausuc_parts(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> torch.Tensor:
+    """What each sample adds to AUSUC, (N,) float64: its mean over S, and its mean over U, are the area.
+
+    AUSUC is the share of pairs of a seen and an absent sample that are both right within their groups and whose seen
+    gap is the larger, a tie counting half. A sample's part is that share over the pairs it is in, so the mean over the
+    seen samples without those of one class is the area without that class, and alike for absent ones. Raises UserError
+    as `seen_absent_curve`. Source: ours; for the area under a ROC curve, DeLong, DeLong and Clarke-Pearson 1988.
+    """
+    check_scores(logits, labels, split)
+    top_s, arg_s = max_over(logits, split.seen)
+    top_u, arg_u = max_over(logits, split.absent)
+    gap, seen = top_s.double() - top_u.double(), split.is_seen(labels)
+    right_s, right_u = (arg_s == labels) & gap.isfinite(), arg_u == labels
+
+    def share_below(own: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        ordered = others.sort().values
+        sides = torch.searchsorted(ordered, own), torch.searchsorted(ordered, own, right=True)
+        return (sides[0] + sides[1]).double() / 2
+
+    parts = torch.zeros_like(gap)
+    parts[right_s] = share_below(gap[right_s], gap[right_u]) / (~seen).sum()
+    parts[right_u] = share_below(-gap[right_u], -gap[right_s]) / seen.sum()
+    return parts

@@ -3,8 +3,7 @@
 f(x) are the features (N, D) that enter the head, theta all parameters except the head's (P numbers), J(x) = df/dtheta.
 A step changes theta by sum_i J(x_i)^T u_i: one reverse pass over the fine-tuning batches. The features of any x' then
 change by J(x') times the step: one forward-mode pass over the target batches. Memory holds one batch and a few
-parameter vectors (`class_kernel`: as many as fit into its `memory`), whatever the number of samples. The kernel
-J(x') J(x_i)^T is never formed.
+parameter vectors, whatever the number of samples. The kernel J(x') J(x_i)^T is never formed.
 
 The model has timm's interface (forward_features, forward_head, get_classifier). It must be in eval mode, because
 BatchNorm in train mode and dropout break the derivation. Images are prepared floats on the model's device. No function
@@ -58,6 +57,7 @@ class Backbone(nn.Module):
 
     def push(self, x: torch.Tensor, step: Step) -> torch.Tensor:
         """J(x) step, (N, D)."""
+        step = {name: step[name] for name in self.theta}  # in the order of theta, as jvp wants it
         with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward-mode derivative
             return jvp(lambda theta: self.at(theta, x), (self.theta,), (step,))[1]
 
@@ -66,25 +66,6 @@ class Backbone(nn.Module):
         features, pull = vjp(lambda theta: self.at(theta, x), self.theta)
         head = self.model.get_classifier()
         return pull(feature_gradients(head(features), labels.to(features.device), head.weight).to(features))[0]
-
-    def pull_probes(self, x: torch.Tensor, probes: torch.Tensor) -> Iterator[torch.Tensor]:
-        """sum_i J(x_i)^T v for each row v of probes (R, D), one at a time.
-
-        Each is a vector (P,) in channels-last order, the order of gradients in memory.
-        """
-        features, pull = vjp(lambda theta: self.at(theta, x), self.theta)
-        for probe in probes.to(features):
-            step = pull(probe.expand_as(features))[0]
-            yield torch.cat([_channels_last(part).flatten() for part in step.values()])
-
-    def pull_probe(self, x: torch.Tensor, probe: torch.Tensor) -> torch.Tensor:
-        """`pull_probes` for one v of (D,)."""
-        return next(self.pull_probes(x, probe[None]))
-
-
-def _channels_last(part: torch.Tensor) -> torch.Tensor:
-    """A convolution's gradient with its input channels last; any other gradient as it is."""
-    return part.movedim(1, -1) if part.ndim == 4 else part
 
 
 def batches(images: Images, rows: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -134,7 +115,7 @@ def predicted_displacement(model: nn.Module, targets: Images, step: Step, batch_
     a model in train mode and for a step that is not one of its backbone. Source: forward-mode differentiation; ours.
     """
     backbone = Backbone(model)
-    _check_step(backbone, step)
+    check_step(backbone, step)
     return torch.cat([backbone.push(x, step) for _, x in batches(targets, torch.arange(len(targets)), batch_size)])
 
 
@@ -147,7 +128,7 @@ def actual_displacement(
     Arguments and errors as in `predicted_displacement`. In float32 a small eta gives only rounding. Source: ours.
     """
     backbone = Backbone(model)
-    _check_step(backbone, step)
+    check_step(backbone, step)
     moved = _moved_features(backbone, targets, step, eta, batch_size)
     return moved - _moved_features(backbone, targets, step, 0.0, batch_size)
 
@@ -157,7 +138,8 @@ def _moved_features(backbone: Backbone, targets: Images, step: Step, eta: float,
     return torch.cat([backbone.at(moved, x) for _, x in batches(targets, torch.arange(len(targets)), batch_size)])
 
 
-def _check_step(backbone: Backbone, step: Step) -> None:
+def check_step(backbone: Backbone, step: Step) -> None:
+    """Raise UserError unless `step` has a tensor of the right shape for every parameter of the backbone."""
     shapes = {name: tuple(value.shape) for name, value in step.items()}
     wanted = {name: tuple(value.shape) for name, value in backbone.theta.items()}
     if shapes != wanted:

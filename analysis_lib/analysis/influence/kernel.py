@@ -1,93 +1,74 @@
-"""The gradient-similarity kernel between targets and fine-tuning examples."""
+"""The gradient-similarity kernel between targets and fine-tuning examples, from random directions in parameter space.
+
+The scalar kernel of two images is k(x', x) = tr(J(x') J(x)^T) / D. A direction r of theta with independent entries of
+mean 0 and variance 1 gives the unbiased estimate <J(x') r, J(x) r> / D. J(x) r is one forward-mode pass, in batches,
+and has the size of a feature: every pair of images is then a product of two short vectors, and no gradient of a single
+image is ever formed. Source: Hutchinson's trace estimator, applied to J(x)^T J(x') in place of J(x') J(x)^T.
+"""
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from ...core.errors import UserError
-from .gradients import Backbone, Images, batches, rows_by_class
+from .gradients import Backbone, Images, Step, batches, check_step
 
 
-@torch.no_grad()
-def class_kernel(
-    model: nn.Module,
-    images: Images,
-    labels: torch.Tensor,
-    targets: Images,
-    probes: torch.Tensor,
-    memory: int = 2**31,
-    batch_size: int = 64,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The scalar kernel k(x', x_i) = tr(J(x') J(x_i)^T) / D, averaged over the examples of each class.
+def random_direction(model: nn.Module, generator: torch.Generator) -> Step:
+    """A direction in the parameters of the backbone whose entries are 1 or -1 with equal chance.
 
-    images : (N, 3, H, W); labels : (N,) any grouping, `torch.arange(N)` for single samples; targets : (N', 3, H, W);
-    probes : (R, D) with R > 1 rows v ~ N(0, I). Each gives the unbiased estimate <J(x')^T v, mean_i J(x_i)^T v> / D.
-    Returns the mean over probes and its standard error, both (N', K) float64 on the CPU; columns are the classes of
-    `labels`, ascending. Costs R (N + N') reverse passes if K parameter vectors fit into `memory` bytes; if only H of
-    them fit (one always does), R (N + ceil(K / H) N'). `normalized_kernel` normalises the result. Raises UserError for
-    a model in train mode, and for labels or probes that do not fit. Source: Hutchinson's trace estimator; one reverse
-    pass for a whole class is ours.
+    generator : on the CPU; the signs do not depend on the model's device. Raises UserError for a model in train mode.
     """
-    backbone, classes = Backbone(model), rows_by_class(images, labels)
-    _check_probes(model, probes)
-    draws = torch.empty(len(probes), len(targets), len(classes), dtype=torch.float64)
-    parameters = list(backbone.theta.values())
-    size = sum(parameter.numel() for parameter in parameters)
-    held = max(1, memory // (size * parameters[0].element_size()))  # classes whose mean gradient fits into memory
-    means = parameters[0].new_empty(min(held, len(classes)), size)
-    for first in range(0, len(classes), held):
-        block = classes[first : first + held]
-        for draw, probe in zip(draws, probes):
-            means.zero_()
-            for mean, rows in zip(means, block):
-                for _, x in batches(images, rows, batch_size):
-                    mean.add_(backbone.pull_probe(x, probe), alpha=1 / len(rows))
-            for row, x in batches(targets, torch.arange(len(targets)), 1):
-                products = means[: len(block)] @ backbone.pull_probe(x, probe)
-                draw[row, first : first + held] = (products / len(probe)).double().cpu()
-    return _mean_and_error(draws)
+    step = {}
+    for name, value in Backbone(model).theta.items():
+        signs = 2 * torch.randint(2, value.shape, generator=generator) - 1
+        step[name] = torch.empty_like(value).copy_(signs)
+    return step
 
 
 @torch.no_grad()
-def self_kernel(model: nn.Module, images: Images, probes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """k(x, x) = E ||J(x)^T v||^2 / D of each image: the mean over probes and its standard error.
+def tangent_features(
+    model: nn.Module, images: Images, directions: Sequence[Step], batch_size: int = 64
+) -> torch.Tensor:
+    """J(x) r of every image for each direction r: (R, N, D) in the model's dtype, on the CPU.
 
-    Both are (N,) float64 on the CPU. images : (N, 3, H, W); probes : (R, D) as in `class_kernel`. With the same probes
-    as there, the normalised estimate lies within -1..1. Costs N forward and R N backward passes. Errors as in
-    `class_kernel`. Source: ours.
+    images : (N, 3, H, W); directions : R steps, as from `random_direction`. Costs R N forward-mode passes. Raises
+    UserError for a model in train mode and for a direction that is not one of its backbone.
     """
     backbone = Backbone(model)
-    _check_probes(model, probes)
-    draws = torch.empty(len(probes), len(images), dtype=torch.float64)
-    for row, x in batches(images, torch.arange(len(images)), 1):
-        for draw, pulled in zip(draws, backbone.pull_probes(x, probes)):
-            draw[row] = (pulled.square().sum() / probes.shape[1]).double().cpu()
-    return _mean_and_error(draws)
+    for direction in directions:
+        check_step(backbone, direction)
+    found = []
+    for _, x in batches(images, torch.arange(len(images)), batch_size):
+        found.append(torch.stack([backbone.push(x, direction).cpu() for direction in directions]))
+    return torch.cat(found, dim=1)
 
 
-def _check_probes(model: nn.Module, probes: torch.Tensor) -> None:
-    width = model.get_classifier().in_features
-    if probes.ndim != 2 or probes.shape[1] != width or len(probes) < 2:
-        raise UserError(f"probes have shape {tuple(probes.shape)}; expected (R, {width}) with at least two rows")
+def class_kernel(
+    targets: torch.Tensor, images: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The normalised kernel of each target with each class: the estimate and its standard error.
 
+    It is mean_{i in c} k(x', x_i) / sqrt(k(x', x') mean_{i in c} k(x_i, x_i)): 0 for orthogonal gradients, at most 1.
 
-def _mean_and_error(draws: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean over the first dimension and its standard error."""
-    return draws.mean(0), draws.std(0) / len(draws) ** 0.5
-
-
-def normalized_kernel(
-    kernel: torch.Tensor, targets_self: torch.Tensor, images_self: torch.Tensor, labels: torch.Tensor
-) -> torch.Tensor:
-    """The class kernel divided by sqrt(k(x', x') mean_{i in c} k(x_i, x_i)): 0 for orthogonal gradients, at most 1.
-
-    kernel : (N', K) from `class_kernel`; targets_self : (N',) and images_self : (N,) from `self_kernel`; labels : (N,)
-    of the images. Returns (N', K). Raises UserError when the classes of the labels are not the K columns. Source: ours.
+    targets : (R, N', D) and images : (R, N, D), `tangent_features` along the same R > 1 directions; labels : (N,) any
+    grouping, `torch.arange(N)` for single images. Returns two (N', K) float64; columns are the classes of `labels`,
+    ascending. The standard error is that of the numerator over the R directions. Raises UserError for shapes that do
+    not fit.
     """
-    classes, column = labels.unique(return_inverse=True)
-    if kernel.shape != (len(targets_self), len(classes)):
+    if targets.ndim != 3 or len(targets) < 2 or images.shape != (len(targets), len(labels), targets.shape[2]):
         raise UserError(
-            f"the kernel has shape {tuple(kernel.shape)}; expected {(len(targets_self), len(classes))}, targets by "
-            "classes of the labels"
+            f"the tangents of targets have shape {tuple(targets.shape)}, those of {len(labels)} labelled images "
+            f"{tuple(images.shape)}; expected (R, N', D) and (R, {len(labels)}, D) with R at least 2"
         )
-    own = images_self.new_zeros(len(classes)).index_add(0, column, images_self) / column.bincount()
-    return kernel / (targets_self[:, None] * own).sqrt()
+    targets, images = targets.double(), images.double()
+    classes, column = labels.unique(return_inverse=True)
+    sizes = column.bincount()
+    means = images.new_zeros(len(images), len(classes), images.shape[2]).index_add_(1, column, images)
+    products = targets @ (means / sizes[:, None]).mT  # (R, N', K)
+    own_targets = targets.square().sum(2).mean(0)
+    own_images = images.square().sum(2).mean(0)
+    own_classes = own_images.new_zeros(len(classes)).index_add_(0, column, own_images) / sizes
+    scale = (own_targets[:, None] * own_classes).sqrt()
+    return products.mean(0) / scale, products.std(0) / len(products) ** 0.5 / scale

@@ -17,7 +17,7 @@ from analysis_lib import (
     shift_logits,
 )
 from analysis_lib.analysis.gamma.cross_fitting import cross_fitted_right
-from analysis_lib.analysis.gamma.curve import best_gamma
+from analysis_lib.analysis.gamma.curve import ausuc_parts, best_gamma
 from analysis_lib.analysis.gamma.estimators.pseudo_cv import Fold, best_overall
 from analysis_lib.benchmarks.images import load_images
 from analysis_lib.benchmarks.manifest import load_manifest
@@ -175,6 +175,29 @@ def test_classes_that_are_never_predicted():
     assert (curve.acc_sy.tolist(), curve.acc_uy.tolist()) == ([1.0], [0.0])
     with pytest.raises(UserError, match="row 0 is infinite in both groups"):
         seen_absent_curve(torch.full((1, 2), -torch.inf), torch.tensor([0]), ClassSplit(2, [0]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 7), st.integers(2, 40))
+def test_the_parts_of_the_area_are_its_means_over_pairs(seed, num_classes, n):
+    """Both groups' means are the area, with and without a class, whatever the ties; a part is a mean over pairs."""
+    logits, labels, split = problem(seed, num_classes, n)
+    parts, seen = ausuc_parts(logits, labels, split), split.is_seen(labels)
+    area = seen_absent_curve(logits, labels, split).ausuc
+    assert (parts[seen].mean().item(), parts[~seen].mean().item()) == pytest.approx((area, area))
+    for c in labels.unique().tolist():
+        kept, group = labels != c, seen if c in split.seen else ~seen
+        if (kept & group).any():
+            without = seen_absent_curve(logits[kept], labels[kept], split).ausuc
+            assert parts[kept & group].mean().item() == pytest.approx(without)
+    gap = [float(row[list(split.seen)].max() - row[list(split.absent)].max()) for row in logits]
+    own = [split.seen if s else split.absent for s in seen]
+    right = [int(y) == max(group, key=row.__getitem__) for row, y, group in zip(logits.tolist(), labels, own)]
+    for i in range(n):
+        others = [j for j in range(n) if seen[j] != seen[i]]
+        above = [(gap[i] - gap[j]) * (1 if seen[i] else -1) for j in others]
+        won = [right[i] * right[j] * (1.0 if d > 0 else 0.5 * (d == 0)) for j, d in zip(others, above)]
+        assert parts[i].item() == pytest.approx(sum(won) / len(others))
 
 
 def test_average_logit_gap_is_its_definition():
