@@ -149,6 +149,6 @@ BENCHMARK = Benchmark(
     grids={
         "smoke": Grid((5e-3, 2e-2), (4,)),
         "default": Grid((5e-3, 2e-2), (10,)),
-        "full": Grid((2e-3, 5e-3, 2e-2), (4, 20), development=(10, 11, 12)),
+        "full": Grid((2e-3, 5e-3, 2e-2), (4, 20), development=tuple(range(100, 108))),
     },
 )

@@ -209,6 +209,6 @@ BENCHMARK = Benchmark(
     grids={
         "smoke": Grid((2e-2,), (1,)),
         "default": Grid((5e-3, 2e-2), (5,)),
-        "full": Grid((2e-3, 5e-3, 2e-2), (5, 10), development=(10,)),
+        "full": Grid((2e-3, 5e-3, 2e-2), (5, 10), development=(0, 10)),
     },
 )

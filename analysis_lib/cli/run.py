@@ -12,7 +12,7 @@ def add_verb(verbs) -> None:
     )
     verb.add_argument("benchmark", help=BENCHMARK)
     verb.add_argument("--profile", default="default", help="smoke, default or full (default: %(default)s)")
-    verb.add_argument("--seeds", default="0,1,2", help="class splits and training orders (default: %(default)s)")
+    verb.add_argument("--seeds", default="20,21,22,23,24", help="class splits and training orders (default: %(default)s)")
     verb.add_argument("--device", default="", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
     verb.add_argument(
         "--studies", default="", metavar="NAMES", help="only these studies, separated by commas (default: all)"
