@@ -4,6 +4,8 @@ PROFILE ?= default
 # no estimator was chosen on these seeds
 SEEDS ?= 20,21,22,23,24
 DEVICE ?=
+# training runs side by side on the CPU; two processes of one thread are faster than one of two
+PROCESSES ?= 2
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 .DEFAULT_GOAL := help
@@ -60,7 +62,7 @@ $(DONE)/settings: FORCE
 	@echo "$(SETTINGS)" | cmp -s - $@ || echo "$(SETTINGS)" > $@
 
 $(DONE)/runs: $(READY) $(MAKING) $(DONE)/settings
-	$(PY) -m analysis_lib run $(BENCHMARK) --profile $(PROFILE) --seeds $(SEEDS) --device "$(DEVICE)"
+	$(PY) -m analysis_lib run $(BENCHMARK) --profile $(PROFILE) --seeds $(SEEDS) --device "$(DEVICE)" --processes $(PROCESSES)
 	touch $@
 
 studies = $(1:%=analysis_lib/studies/%.py)

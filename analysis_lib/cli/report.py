@@ -13,9 +13,9 @@ def add_verb(verbs) -> None:
 
 
 def act(arguments: argparse.Namespace) -> None:
-    """Print mean, standard deviation and n of every metric before and after fine-tuning."""
+    """Print mean, standard deviation and n of every metric of each network compared."""
     from ..core import files
-    from ..runs.run_set import FINE_TUNED, PRE_TRAINED
+    from ..runs.run_set import BATCHNORM_ONLY, FINE_TUNED, PRE_TRAINED
 
     summary = files.read_table(arguments.benchmark, "summary_mean")
     texts = []
@@ -23,4 +23,5 @@ def act(arguments: argparse.Namespace) -> None:
         spread = f" ± {row.std:.3f}" if row.n > 1 else ""
         texts.append(f"{row.mean:.3f}{spread} (n={row.n})")
     summary["text"] = texts
-    print(summary.pivot(index="metric", columns="checkpoint", values="text")[[PRE_TRAINED, FINE_TUNED]].to_string())
+    wide = summary.pivot(index="metric", columns="checkpoint", values="text")[[PRE_TRAINED, BATCHNORM_ONLY, FINE_TUNED]]
+    print(wide.to_string(na_rep="-"))

@@ -12,8 +12,13 @@ def add_verb(verbs) -> None:
     )
     verb.add_argument("benchmark", help=BENCHMARK)
     verb.add_argument("--profile", default="default", help="smoke, default or full (default: %(default)s)")
-    verb.add_argument("--seeds", default="20,21,22,23,24", help="class splits and training orders (default: %(default)s)")
+    verb.add_argument(
+        "--seeds", default="20,21,22,23,24", help="class splits and training orders (default: %(default)s)"
+    )
     verb.add_argument("--device", default="", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
+    verb.add_argument(
+        "--processes", type=int, default=1, help="CPU processes side by side; each gets its share of the cores"
+    )
     verb.add_argument(
         "--studies", default="", metavar="NAMES", help="only these studies, separated by commas (default: all)"
     )
@@ -23,10 +28,13 @@ def add_verb(verbs) -> None:
 def act(arguments: argparse.Namespace) -> None:
     """Make the union of the studies' runs, and print the folder of each finished run."""
     from ..core import paths
+    from ..core.errors import UserError
     from ..report.notebooks import parse_integers
     from ..studies import STUDIES, make_runs
 
     names = arguments.studies.split(",") if arguments.studies else list(STUDIES)
     seeds = parse_integers("seeds", arguments.seeds)
-    for spec in make_runs(names, arguments.benchmark, arguments.profile, seeds, arguments.device):
+    if arguments.processes < 1:
+        raise UserError(f"--processes is {arguments.processes}; give 1 or more")
+    for spec in make_runs(names, arguments.benchmark, arguments.profile, seeds, arguments.device, arguments.processes):
         print(paths.display(paths.run(spec.run_id)), flush=True)

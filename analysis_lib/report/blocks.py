@@ -12,7 +12,7 @@ from ..core.errors import UserError
 from .markdown import interval, number, spread, table
 
 PERCENT = {"digits": 1, "scale": 100}
-PRE_TRAINED, FINE_TUNED = "pre-trained", "fine-tuned"
+PRE_TRAINED, BATCHNORM_ONLY, FINE_TUNED = "pre-trained", "BatchNorm only", "fine-tuned"
 STAR = "gamma* (*oracle*)"
 MEASURES = {  # metric: label, format
     "gamma": ("gamma", {}),
@@ -99,7 +99,8 @@ def seeds(frame: pd.DataFrame) -> str:
 def accuracy(ref) -> str:
     """Before, after, and after with each gamma: accuracies, share of the oracle's gain, calibration error."""
     shifted, treated = ref.table("05_calibration"), ref.table("05_posthoc")
-    heads = {"none": FINE_TUNED, "alg": "+ ALG", "pcv": "+ PCV", "stand_in": "+ stand-ins", ORACLE: f"+ {STAR}"}
+    heads = {"none": FINE_TUNED, "alg": "+ ALG", "pcv": "+ PCV", "stand_in": "+ stand-ins"}
+    heads |= {"transported_cv": "+ transported folds", ORACLE: f"+ {STAR}"}
     rows = []
     for metric in ("gamma", "acc_sy", "acc_uy", "acc_yy", "share", "ece_y"):
         label, style = MEASURES[metric]
@@ -121,12 +122,12 @@ def untouched(ref) -> str:
     """
     means = ref.table("summary_mean")
     rows = []
-    for metric in ("acc_uu", "ncm_acc_sy", "ncm_acc_uy", "ausuc", "p_absent_u", "confusion_u"):
-        label, style = MEASURES[metric]
-        rows.append(
-            [label, *(maybe(means, checkpoint=state, metric=metric, **style) for state in (PRE_TRAINED, FINE_TUNED))]
-        )
-    return table(rows, [seeds(means), PRE_TRAINED, FINE_TUNED])
+    checkpoints = (PRE_TRAINED, BATCHNORM_ONLY, FINE_TUNED)
+    best = f"{ORACLE}: acc_yy"
+    for metric in ("acc_uy", "acc_uu", "ncm_acc_sy", "ncm_acc_uy", "ausuc", best, "p_absent_u", "confusion_u"):
+        label, style = (f"all, Acc_Y/Y, with its own {STAR}", PERCENT) if metric == best else MEASURES[metric]
+        rows.append([label, *(maybe(means, checkpoint=state, metric=metric, **style) for state in checkpoints)])
+    return table(rows, [seeds(means), *checkpoints])
 
 
 def against_pretrained(ref) -> str:
@@ -176,7 +177,10 @@ def learning_rates(ref) -> str:
         plain = [
             spread(find(means, method="none", metric=metric), **PERCENT) for metric in ("acc_sy", "acc_uy", "acc_yy")
         ]
-        shifted = [spread(find(means, method=method, metric="acc_yy"), **PERCENT) for method in ("stand_in", ORACLE)]
+        shifted = [
+            spread(find(means, method=method, metric="acc_yy"), **PERCENT)
+            for method in ("stand_in", "transported_cv", ORACLE)
+        ]
         rows.append([f"{lr:g}, {epochs} epochs", *plain, *shifted])
     count = chosen["seed"].nunique()
     return table(
@@ -187,6 +191,7 @@ def learning_rates(ref) -> str:
             "Acc_U/Y",
             "Acc_Y/Y",
             "Acc_Y/Y, stand-ins",
+            "Acc_Y/Y, transported folds",
             f"Acc_Y/Y, {STAR}",
         ],
     )

@@ -11,7 +11,7 @@ from ..benchmarks.manifest import load_manifest
 from ..core.errors import unknown
 from ..core.run_spec import RunSpec
 from ..runs.class_folds import half_specs, third_specs
-from ..runs.execute import execute
+from ..runs.execute_all import execute_all
 from ..runs.plan import plan
 from ..runs.run_set import RunSet, batchnorm_only
 from . import estimator_grid, gain_prediction, posthoc
@@ -59,11 +59,12 @@ STUDIES: dict[str, Study] = {
 
 
 def make_runs(
-    names: Sequence[str], benchmark: str, profile: str, seeds: Sequence[int], device: str = ""
+    names: Sequence[str], benchmark: str, profile: str, seeds: Sequence[int], device: str = "", processes: int = 1
 ) -> Iterator[RunSpec]:
     """Make the union of the runs of some studies, and yield each once it is finished.
 
-    Runs that exist cost nothing. Raises UserError for an unknown study, and as planning and executing do.
+    Runs that exist cost nothing. processes : as in `execute_all`. Raises UserError for an unknown study, and as
+    planning and executing do.
     """
     for name in names:
         if name not in STUDIES:
@@ -71,17 +72,12 @@ def make_runs(
     first: dict[RunSpec, None] = {}  # an ordered set
     for name in names:
         first |= dict.fromkeys(STUDIES[name].runs(benchmark, profile, seeds))
-    for spec in first:
-        execute(spec, device)
-        yield spec
+    yield from execute_all(list(first), device, processes)
     base = RunSet(load_manifest(benchmark), tuple(plan(benchmark, profile, seeds)), device)
     further: dict[RunSpec, None] = {}
     for name in names:
         further |= dict.fromkeys(STUDIES[name].then(base))
-    for spec in further:
-        if spec not in first:
-            execute(spec, device)
-            yield spec
+    yield from execute_all([spec for spec in further if spec not in first], device, processes)
 
 
 def open_study(name: str, benchmark: str, profile: str, seeds: Sequence[int], device: str = "") -> RunSet:

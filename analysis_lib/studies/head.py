@@ -5,7 +5,7 @@ import torch
 
 from ..analysis.metrics import feature_drift, head_weights
 from ..core.run_spec import RunSpec
-from ..runs.run_set import PRE_TRAINED, RunSet
+from ..runs.run_set import FINE_TUNED, RunSet
 from .features import COLUMNS
 
 
@@ -69,5 +69,5 @@ def offsets(runs: RunSet, gammas: pd.DataFrame) -> pd.DataFrame:
         gap = head_weights.logit_gap(weight - start_weight, bias - start_bias, absent, split)
         rows.append((spec.seed, "head offset", gap["gap"]))
     frame = pd.DataFrame(rows, columns=["seed", "quantity", "value"])
-    chosen = gammas[gammas["checkpoint"] != PRE_TRAINED].rename(columns={"method": "quantity", "gamma": "value"})
+    chosen = gammas[gammas["checkpoint"] == FINE_TUNED].rename(columns={"method": "quantity", "gamma": "value"})
     return pd.concat([frame, chosen[["seed", "quantity", "value"]]], ignore_index=True)

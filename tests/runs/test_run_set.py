@@ -27,7 +27,7 @@ from analysis_lib.analysis.gamma.estimators import ESTIMATORS, ORACLE
 from analysis_lib.analysis.stats import summary
 from analysis_lib.core.files import write_table
 from analysis_lib.studies import accuracy, calibration, open_study, uncertainty
-runs = open_study("calibration", "digits", "smoke", [0, 1], "cpu")
+runs = open_study("accuracy", "digits", "smoke", [0, 1], "cpu")
 calibrated = calibration.calibrations(runs)
 everything = calibration.summary(accuracy.metrics_by_checkpoint(runs), calibrated)
 write_table(everything, "digits", "summary")
