@@ -81,8 +81,8 @@ def correlations(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _by_subset(table: pd.DataFrame, images: str) -> dict:
-    """The rows of one kind of images as tensors (H, U) by column, in the order split, half, and `absent`, the names."""
-    part = table[table["images"] == images]
+    """The rows of one kind of images as tensors (H, U) by column, by split, half and class, and `absent`, the names."""
+    part = table[table["images"] == images].sort_values(["split", "half", "absent"])
     absent = part["absent"].unique()
     columns = {name: torch.tensor(part[name].to_numpy()).view(-1, len(absent)) for name in (*PREDICTORS, *OUTCOMES)}
     return columns | {"absent": absent}

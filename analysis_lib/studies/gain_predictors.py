@@ -61,21 +61,15 @@ def by_class(runs: RunSet, spec: RunSpec) -> pd.DataFrame:
     names = [runs.manifest.class_names[c] for c in absent]
 
     def table(images: str, subsets: torch.Tensor, measured: dict[str, torch.Tensor]) -> pd.DataFrame:
-        """One row for each subset of the test images (H, N) and each absent class; columns beside the keys."""
-        columns = {name: values.flatten() for name, values in measured.items()}
-        frame = pd.DataFrame(columns | {"n": (subsets.double() @ own).flatten()})
-        number = torch.arange(len(subsets)).repeat_interleave(len(names))
-        frame.insert(0, "images", images)
-        frame.insert(1, "split", -1 if images == "all" else number // 2 if images == "half" else number)
-        frame.insert(2, "half", number % 2 if images == "half" else -1)
-        frame.insert(3, "seed", spec.seed)
-        frame.insert(4, "absent", names * len(subsets))
-        return frame
+        """One row for each subset of the test images (H, N) and each absent class."""
+        number = torch.arange(len(subsets)).repeat_interleave(len(names)).numpy()
+        keys = {"images": images, "split": number, "half": -1, "seed": spec.seed, "absent": names * len(subsets)}
+        columns = {name: values.flatten().numpy() for name, values in measured.items()}
+        return pd.DataFrame(keys | columns | {"n": (subsets.double() @ own).flatten().numpy()})
 
-    frames = []
-    for images, subsets in (("all", whole), ("half", halves)):
-        measured = _predictors(pool, subsets) | _measures(before, after, subsets, own)
-        frames.append(table(images, subsets, measured))
+    measured = [_predictors(pool, subsets) | _measures(before, after, subsets, own) for subsets in (whole, halves)]
+    frames = [table("all", whole, measured[0]).assign(split=-1), table("half", halves, measured[1])]
+    frames[1]["split"], frames[1]["half"] = frames[1]["split"] // 2, frames[1]["split"] % 2
     coins = torch.randint(2, (SPLITS, int(clusters.max()) + 1), generator=generator_for("swaps", spec.run_id)).bool()
     swapped = [_measures(*_swapped(before, after, coin[clusters]), whole, own) for coin in coins]
     swapped = {name: torch.cat([each[name] for each in swapped]) for name in MEASURES}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 from sklearn.decomposition import PCA
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from analysis_lib.analysis.influence import gradients
@@ -14,7 +14,7 @@ from analysis_lib.core import paths
 from analysis_lib.core.seeds import generator_for
 from analysis_lib.models.backbone import features_and_logits
 from analysis_lib.runs import execute
-from analysis_lib.studies import first_step
+from analysis_lib.studies import first_step, gradient_features, one_target
 
 
 @pytest.fixture
@@ -99,42 +99,95 @@ def test_a_pull_is_what_a_small_step_on_its_class_does(digits, spec, network):
         assert (real - pull).norm() < 1e-4 * pull.norm()
 
 
-def test_the_kernel_is_that_of_single_sample_gradients(digits, spec, network):
-    """With the same probes; one gradient for each sample and probe, by another road through torch."""
+def test_the_kernel_is_that_of_products_with_single_gradients(digits, spec, network):
+    """Along the same directions; one image and one output at a time, by another road through torch."""
     found, (index, labels) = first_step.explain(digits, spec), tuning(digits, spec)
-    theta = {name: value.detach() for name, value in backbone(network).items()}
-    probes = torch.randn(first_step.PROBES, 64, generator=generator_for("probes", spec.run_id), dtype=torch.float64)
+    theta = {name.removeprefix("blocks."): value.detach() for name, value in backbone(network).items()}
+    streams = [generator_for("kernel direction", spec.init, r) for r in range(gradient_features.DIRECTIONS)]
+    directions = []
+    for stream in streams:
+        signs = [2 * torch.randint(2, value.shape, generator=stream) - 1 for value in theta.values()]
+        directions.append([each.double() for each in signs])
 
-    def along(theta, image, probe):
-        parts = {name.removeprefix("blocks."): value for name, value in theta.items()}
-        return functional_call(network.blocks, parts, (image[None],)).mean((0, 2, 3)) @ probe
-
-    def of(images, probe):
-        return torch.cat(
-            [part.flatten(1) for part in vmap(grad(along), (None, 0, None))(theta, images, probe).values()], 1
+    def along(image):
+        """J(x) r of one image for each direction, (R, D): the derivative of d output / d theta products."""
+        outputs = functional_call(network.blocks, leaves, (image[None],)).mean((0, 2, 3))
+        rows = [torch.autograd.grad(value, list(leaves.values()), retain_graph=True) for value in outputs]
+        return torch.stack(
+            [
+                torch.stack([sum((g * r).sum() for g, r in zip(row, direction)) for row in rows])
+                for direction in directions
+            ]
         )
 
-    targets = pictures(digits, digits.outputs(spec, 0, "test").index[found.rows])
-    ours = torch.stack([of(targets, probe) for probe in probes])
-    for k, c in enumerate(found.classes):
-        theirs = torch.stack([of(pictures(digits, index[labels == c]), probe) for probe in probes])
-        raw = torch.einsum("rtp,rp->rt", ours, theirs.mean(1)) / 64
-        scale = (ours.square().sum(2).mean(0) * theirs.square().sum(2).mean() / 64**2).sqrt()
-        assert torch.allclose(found.kernel[:, k], raw.mean(0) / scale, rtol=1e-8)
-        assert torch.allclose(found.kernel_error[:, k], raw.std(0) / len(probes) ** 0.5 / scale, rtol=1e-8)
-    assert found.kernel.amax() <= 1
+    leaves = {name: value.clone().requires_grad_() for name, value in theta.items()}
+    targets, column = [0, 11], 2
+    ours = torch.stack([along(x) for x in pictures(digits, digits.outputs(spec, 0, "test").index[found.rows[targets]])])
+    own = pictures(digits, index[labels == found.classes[column]])
+    theirs = torch.stack([along(x) for x in own])
+    raw = (ours * theirs.mean(0)).sum(2)  # (targets, R)
+    scale = (ours.square().sum(2).mean(1) * theirs.square().sum(2).mean()).sqrt()
+    similarity, error = first_step.kernel(digits, spec)
+    assert similarity.shape == error.shape == (first_step.TARGETS, 5)
+    assert torch.allclose(similarity[targets, column], raw.mean(1) / scale, rtol=1e-8)
+    assert torch.allclose(error[targets, column], raw.std(1) / len(directions) ** 0.5 / scale, rtol=1e-8)
+    assert similarity.amax() <= 1
 
 
 def test_the_explanation_is_made_once(digits, spec, monkeypatch):
-    first = first_step.explain(digits, spec)
-    monkeypatch.setattr(gradients, "class_displacements", None)
-    for name in ("class_kernel", "self_kernel"):
-        monkeypatch.setattr(first_step, name, None)  # a second computation would fail
+    first, similarity = first_step.explain(digits, spec), first_step.kernel(digits, spec)[0]
+    step = gradient_features.displacement(digits, spec)
+    for place in (first_step, gradient_features):
+        monkeypatch.setattr(place, "load_before_after", None)  # a second computation would fail
     again = first_step.explain(digits, spec)
     assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(vars(first).values(), vars(again).values()))
+    assert torch.equal(similarity, first_step.kernel(digits, spec)[0])
+    assert torch.equal(step, gradient_features.displacement(digits, spec))
+    other = digits.specs[0]  # the tangents are those of the pre-trained network, and serve every run
+    assert torch.equal(gradient_features.tangents(digits, spec), gradient_features.tangents(digits, other))
     monkeypatch.setattr(first_step, "TARGETS", 5)
     with pytest.raises(TypeError):
         first_step.explain(digits, spec)  # another question is not answered by the stored one
+
+
+def test_the_stored_step_and_displacement_are_those_of_the_fine_tuning_data(digits, spec, network):
+    index, labels = tuning(digits, spec)
+    step = gradients.backbone_step(network, pictures(digits, index), labels)
+    stored = gradient_features.first_step(digits, spec)
+    assert stored.keys() == step.keys() and all(torch.allclose(stored[name], step[name]) for name in step)
+    moved = gradient_features.displacement(digits, spec)
+    assert moved.shape == digits.outputs(spec, 0, "test").features.shape
+    found = first_step.explain(digits, spec)
+    assert torch.allclose(moved[found.rows], found.step, rtol=1e-8, atol=1e-10)
+
+
+def test_the_permuted_step_has_the_same_images_and_other_labels(digits, spec, network):
+    found, (index, labels) = first_step.explain(digits, spec), tuning(digits, spec)
+    order = torch.randperm(len(labels), generator=generator_for("permuted labels", "digits", spec.seed))
+    assert 0.1 < (labels[order] == labels).double().mean() < 0.3, "of five classes, a fifth stay by chance"
+    images, theta, eta = pictures(digits, index), backbone(network), 1e-8
+    slopes = torch.autograd.grad(cross_entropy(network(images), labels[order]), list(theta.values()))
+    test = digits.outputs(spec, 0, "test")
+    targets = pictures(digits, test.index[torch.cat([found.rows, found.seen_rows])])
+    with torch.no_grad():
+        before = features_and_logits(network, targets)[0]
+        for value, slope in zip(theta.values(), slopes):
+            value -= eta * slope
+        real = (features_and_logits(network, targets)[0] - before) / eta
+    permuted = torch.cat([found.permuted, found.seen_permuted])
+    assert (real - permuted).norm() < 1e-4 * permuted.norm()
+
+
+def test_seen_targets_are_measured_alike(digits, spec):
+    found, table = first_step.explain(digits, spec), first_step.seen_targets(digits, spec)
+    start, end = (digits.outputs(spec, epoch, "test").where(found.seen_rows) for epoch in (0, spec.epochs))
+    assert len(table) == first_step.TARGETS == table["target"].nunique()
+    assert table["seen"].tolist() == [digits.manifest.class_names[y] for y in start.labels]
+    assert set(start.labels.tolist()) <= set(digits.split(spec).seen)
+    whole = end.features - start.features
+    step = gradient_features.displacement(digits, spec)[found.seen_rows]
+    for column, motion in (("lasting_seen", step), ("lasting_seen_permuted", found.seen_permuted)):
+        assert table[column].to_list() == pytest.approx(cosine_similarity(motion, whole, dim=1).tolist())
 
 
 def test_the_explanation_sees_no_training_image_of_an_absent_class(digits, spec, monkeypatch, tmp_path):
@@ -142,7 +195,7 @@ def test_the_explanation_sees_no_training_image_of_an_absent_class(digits, spec,
     another.
     """
     monkeypatch.setattr(first_step, "TARGETS", 3)
-    monkeypatch.setattr(first_step, "PROBES", 2)
+    monkeypatch.setattr(gradient_features, "DIRECTIONS", 2)
     real, every, labels = type(digits).outputs, type(digits).fine_tuning_outputs, digits.manifest.labels
     # an eighth is enough
     monkeypatch.setattr(type(digits), "fine_tuning_outputs", lambda *args: every(*args).where(slice(None, None, 8)))
@@ -160,14 +213,17 @@ def test_the_explanation_sees_no_training_image_of_an_absent_class(digits, spec,
 
         monkeypatch.setattr("analysis_lib.runs.run_set.load_images", lambda manifest: poisoned)
         monkeypatch.setattr(type(digits), "outputs", outputs)
-        monkeypatch.setattr(paths, "run_explanation", lambda *_: tmp_path / name)
-        return vars(first_step.explain(digits, spec))
+        monkeypatch.setattr(paths, "run_first_step", lambda *_: tmp_path / name / "first_step")
+        monkeypatch.setattr(paths, "tangents", lambda *_: tmp_path / name / "tangents")
+        similarity, _ = first_step.kernel(digits, spec)
+        return vars(first_step.explain(digits, spec)) | {"kernel": similarity}
 
     clean, absent, tuned = (
         explained(name, rows & train) for name, rows in (("clean", seen & ~seen), ("absent", ~seen), ("tuned", seen))
     )
     assert all(torch.equal(clean[name], absent[name]) for name in clean)
-    assert not torch.allclose(clean["pulls"], tuned["pulls"]) and not torch.allclose(clean["kernel"], tuned["kernel"])
+    for name in ("pulls", "permuted", "kernel"):
+        assert not torch.allclose(clean[name], tuned[name])
 
 
 def test_the_prediction_of_one_step_is_good(digits, network):
@@ -220,12 +276,13 @@ def test_influences_hold_every_target_with_every_seen_class(digits, spec, networ
         cross_entropy(network.head(leaf := features.detach().requires_grad_()), labels, reduction="sum"), leaf
     )[0]
     unit = (features / features.norm(dim=1, keepdim=True)).detach()
+    similarity, error = first_step.kernel(digits, spec)
     for t in (0, 5, 23):
         rows = table[table["target"] == int(targets[t])].set_index("seen")
         for k, c in enumerate(found.classes.tolist()):
             row = rows.loc[names[c]]
             assert row["pull"] == pytest.approx(float(found.pulls[k, t].norm()))
-            assert (row["kernel"], row["kernel_error"]) == (float(found.kernel[t, k]), float(found.kernel_error[t, k]))
+            assert (row["kernel"], row["kernel_error"]) == (float(similarity[t, k]), float(error[t, k]))
             assert row["feature_cosine"] == pytest.approx(
                 float(cosine_similarity(at_targets[t], unit[labels == c].mean(0), dim=0)), abs=1e-10
             )
@@ -266,7 +323,14 @@ def test_the_columns_of_one_target_by_hand(digits, spec, network, printed, monke
         (margin(start.features[j] + eta * step, label, means) - before) / eta, rel=1e-4
     )
     assert row["margin_gain"] == pytest.approx(margin(end.features[j], label, at_end) - before)
-    assert row["lasting"] == pytest.approx(float(cosine_similarity(step, end.features[j] - start.features[j], dim=0)))
+    whole, null = end.features[j] - start.features[j], found.permuted[j]
+    assert row["lasting"] == pytest.approx(float(cosine_similarity(step, whole, dim=0)))
+    assert row["lasting_permuted"] == pytest.approx(float(cosine_similarity(null, whole, dim=0)))
+    assert row["margin_change_permuted"] == pytest.approx(
+        (margin(start.features[j] + eta * null, label, means) - before) / eta, rel=1e-4
+    )
+    for name in ("lasting", "margin_change"):
+        assert row[f"{name} - {name}_permuted"] == pytest.approx(row[name] - row[f"{name}_permuted"])
     others = [float(cosine_similarity(step, other, dim=0)) for t, other in enumerate(found.step) if t != j]
     assert row["common"] == pytest.approx(np.mean(others))
     index, labels = tuning(digits, spec)
@@ -291,8 +355,10 @@ def test_concentration_is_asked_of_as_many_classes_as_there_are(digits, spec, pr
 def test_target_means_are_means_with_intervals(digits, spec, printed):
     found, targets = first_step.explain(digits, spec), first_step.targets(digits, spec)
     table = first_step.target_means(digits, spec).set_index("metric")
-    assert table.index.is_unique and set(table.index) == set(targets.columns) - {"seed", "target", "absent"}
-    assert table["mean"].to_list() == pytest.approx(targets[table.index].mean().to_list())
+    seen = first_step.seen_targets(digits, spec)[["lasting_seen", "lasting_seen_permuted"]]
+    every = pd.concat([targets.drop(columns=["seed", "target", "absent"]), seen], axis=1)
+    assert table.index.is_unique and set(table.index) == set(every.columns)
+    assert table["mean"].to_list() == pytest.approx(every[table.index].mean().to_list())
     assert (table["low"] <= table["mean"]).all() and (table["mean"] <= table["high"]).all()
     assert (table["n_samples"] == first_step.TARGETS).all() and (table["n_seeds"] == 1).all()
     classes = targets["absent"].unique()
@@ -327,7 +393,7 @@ def test_the_domain_shift_is_between_fine_tuning_and_source_images(digits, spec,
 
 def test_the_most_influential_classes_are_those_of_the_largest_pulls(digits, spec):
     found, target, names = first_step.explain(digits, spec), 4, digits.manifest.class_names
-    shown, titles = first_step.most_influential(digits, spec, target, most=2)
+    shown, titles = one_target.most_influential(digits, spec, target, most=2)
     sizes = {int(c): float(pull[target].norm()) for c, pull in zip(found.classes, found.pulls)}
     first, second = sorted(sizes, key=sizes.get, reverse=True)[:2]
     test = digits.outputs(spec, 0, "test").where(found.rows)
@@ -347,7 +413,7 @@ def test_the_most_influential_classes_are_those_of_the_largest_pulls(digits, spe
 
 def test_the_plane_keeps_what_two_dimensions_can(digits, spec):
     found, target, names = first_step.explain(digits, spec), 2, digits.manifest.class_names
-    table = first_step.plane(digits, spec, target)
+    table = one_target.plane(digits, spec, target)
     sizes = found.pulls[:, target].norm(dim=1)
     strongest = [int(found.classes[k]) for k in sizes.argsort(descending=True)[:3]]
     assert table["what"].tolist() == ["target", "first step", "fine-tuned", *(names[c] for c in strongest)]
@@ -364,4 +430,4 @@ def test_the_plane_keeps_what_two_dimensions_can(digits, spec):
     )
     flat, drawn = PCA(2).fit_transform(points.numpy()), table[["x", "y"]].to_numpy()
     assert np.allclose(drawn, np.sign((flat * drawn).sum(0)) * flat, atol=1e-10)
-    pd.testing.assert_frame_equal(table, first_step.plane(digits, spec, target))
+    pd.testing.assert_frame_equal(table, one_target.plane(digits, spec, target))

@@ -8,210 +8,19 @@ import pytest
 import torch
 from scipy import stats
 from sklearn.decomposition import PCA
-from torch.nn.functional import cosine_similarity, cross_entropy, normalize
+from torch.nn.functional import normalize
 
-from analysis_lib.benchmarks.images import load_images
 from analysis_lib.core import files, paths
-from analysis_lib.core.seeds import generator_for
-from analysis_lib.models.backbone import features_and_logits
 from analysis_lib.runs import execute, run_set
 from analysis_lib.studies import accuracy, gain_prediction
-
-
-@pytest.fixture
-def spec(digits):
-    return digits.specs[1]
-
-
-@pytest.fixture
-def network(spec):
-    return execute.load_before_after(spec, "cpu")[0]
-
-
-def pictures(study, index):
-    return (load_images(study.manifest)[index].double() / 255 - 0.5) / 0.5
 
 
 def head_rows(spec):
     return files.read_tensors(paths.run_head(spec.run_id, 0))["weight"]
 
 
-def best_images(study, spec, c):
-    """The test rows whose logit of class c is largest, best first."""
-    logits = study.outputs(spec, 0, "test").logits[:, c].tolist()
-    return sorted(range(len(logits)), key=logits.__getitem__, reverse=True)[: gain_prediction.IMAGES]
-
-
 def cosine(a, b):
     return float(a @ b / a.norm() / b.norm())
-
-
-def seen_means(study, spec):
-    """The mean unit feature of every seen class on the fine-tuning data."""
-    train = study.outputs(spec, 0, "train")
-    return {c: normalize(train.features[train.labels == c], dim=1).mean(0) for c in study.split(spec).seen}
-
-
-def test_cheap_predictors_by_hand(digits, spec):
-    table, rows, means = gain_prediction.by_class(digits, spec), head_rows(spec), seen_means(digits, spec)
-    split, pool = digits.split(spec), digits.outputs(spec, 0, "test")
-    assert (
-        table["absent"].tolist() == [digits.manifest.class_names[c] for c in split.absent]
-        and (table["seed"] == spec.seed).all()
-    )
-    assert sorted(table.columns) == sorted(
-        ["seed", "absent", *gain_prediction.PREDICTORS, *gain_prediction.OUTCOMES, "n"]
-    )
-    shift_seen = torch.stack([mean / mean.norm() - rows[c] / rows[c].norm() for c, mean in means.items()]).mean(0)
-    for row, c in zip(table.itertuples(), split.absent):
-        best = best_images(digits, spec, c)
-        assert row.head_cosine == pytest.approx(max(cosine(rows[c], rows[s]) for s in split.seen))
-        assert row.feature_cosine == pytest.approx(
-            np.mean([max(cosine(pool.features[i], mean) for mean in means.values()) for i in best])
-        )
-        odds = [pool.logits[i].exp() for i in best]
-        assert row.confidence == pytest.approx(np.mean([float(e[c] / e[list(split.absent)].sum()) for e in odds]))
-        own = normalize(pool.features[best], dim=1).mean(0)
-        assert row.shift_agreement == pytest.approx(cosine(own / own.norm() - rows[c] / rows[c].norm(), shift_seen))
-
-
-def test_first_order_is_what_a_small_step_does_to_the_margin(digits, spec, network):
-    table, rows, split = gain_prediction.by_class(digits, spec), head_rows(spec), digits.split(spec)
-    labels, eta = digits.manifest.labels, 1e-8
-    index = torch.tensor([i for i in digits.manifest.rows("train").tolist() if int(labels[i]) in split.seen])
-    theta = [value for name, value in network.named_parameters() if not name.startswith("head.")]
-    slopes = torch.autograd.grad(cross_entropy(network(pictures(digits, index)), labels[index]), theta)
-
-    def mean_margin(c, images):
-        found = []
-        for feature in features_and_logits(network, images)[0]:
-            cosines = {other: cosine(feature, row) for other, row in enumerate(rows)}
-            found.append(cosines.pop(c) - max(cosines.values()))
-        return np.mean(found)
-
-    best = {
-        c: pictures(digits, digits.outputs(spec, 0, "test").index[best_images(digits, spec, c)]) for c in split.absent
-    }
-    with torch.no_grad():
-        before = {c: mean_margin(c, images) for c, images in best.items()}
-        for value, slope in zip(theta, slopes):
-            value -= eta * slope
-        real = [(mean_margin(c, images) - before[c]) / eta for c, images in best.items()]
-    assert table["first_order"].to_list() == pytest.approx(real, rel=1e-3, abs=1e-3)
-
-
-def test_the_kernel_is_that_of_single_sample_gradients(digits, spec, network):
-    """With the same probes and the first few images of every seen class."""
-    table, split, train = gain_prediction.by_class(digits, spec), digits.split(spec), digits.outputs(spec, 0, "train")
-    theta = [value for name, value in network.named_parameters() if not name.startswith("head.")]
-    probes = torch.randn(
-        gain_prediction.PROBES, 64, generator=generator_for("probes", spec.run_id), dtype=torch.float64
-    )
-
-    def slopes(index):
-        features = features_and_logits(network, pictures(digits, index[None]))[0][0]
-        parts = [torch.autograd.grad(features @ probe, theta, retain_graph=True) for probe in probes]
-        return torch.stack([torch.cat([part.flatten() for part in each]) for each in parts])
-
-    examples = {
-        c: torch.stack([slopes(i) for i in train.index[train.labels == c][: gain_prediction.EXAMPLES]])
-        for c in split.seen
-    }
-    for row, c in zip(table.itertuples(), split.absent):
-        own = slopes(digits.outputs(spec, 0, "test").index[best_images(digits, spec, c)[0]])
-        values = [
-            float(
-                (own * theirs.mean(0)).sum(1).mean()
-                / (own.square().sum(1).mean() * theirs.square().sum(2).mean()).sqrt()
-            )
-            for theirs in examples.values()
-        ]
-        assert row.kernel == pytest.approx(max(values))
-
-
-def test_outcomes_by_loops(digits, spec):
-    """NCM with means of all training images: accuracy and mean margin of each class, after less before."""
-    table, found = gain_prediction.by_class(digits, spec), []
-    for epoch in (0, spec.epochs):
-        train, test = (digits.outputs(spec, epoch, part) for part in ("train", "test"))
-        means = torch.stack([normalize(train.features[train.labels == c], dim=1).mean(0) for c in range(10)])
-        cosines = cosine_similarity(test.features[:, None], means, dim=2).numpy()
-        by_class = []
-        for c in digits.split(spec).absent:
-            mine = [row for row, y in zip(cosines, test.labels.tolist()) if y == c]
-            by_class.append(
-                (
-                    np.mean([row.argmax() == c for row in mine]),
-                    np.mean([row[c] - np.delete(row, c).max() for row in mine]),
-                    len(mine),
-                )
-            )
-        found.append(np.array(by_class))
-    assert np.allclose(table[["ncm_gain", "margin_gain"]], found[1][:, :2] - found[0][:, :2], atol=1e-12)
-    assert table["start"].to_list() == pytest.approx(found[0][:, 0].tolist())
-    assert table["n"].tolist() == found[0][:, 2].tolist()
-
-
-def test_predictors_see_no_absent_label_and_no_absent_training_image(digits, spec, monkeypatch, tmp_path):
-    """Test labels permuted, stored outputs and images of absent training samples spoilt: predictions stay, outcomes
-    change.
-    """
-    clean, real = gain_prediction.by_class(digits, spec), type(digits).outputs
-    images, labels = load_images(digits.manifest), digits.manifest.labels
-    absent = ~digits.split(spec).is_seen(labels)
-
-    def poisoned(self, spec, epoch, part):
-        found = real(self, spec, epoch, part)
-        if part == "test":
-            order = torch.randperm(len(found.labels), generator=torch.Generator().manual_seed(epoch))
-            return replace(found, labels=found.labels[order])
-        rows = absent[found.index]
-        found.features[rows] = torch.randn(
-            int(rows.sum()), 64, generator=torch.Generator().manual_seed(epoch), dtype=torch.float64
-        )
-        found.logits[rows] = torch.nan
-        return found
-
-    def spoilt(manifest):
-        copy = images.clone()
-        copy[digits.manifest.rows("train")[absent[digits.manifest.rows("train")]]] = 77
-        return copy
-
-    monkeypatch.setattr(type(digits), "outputs", poisoned)
-    monkeypatch.setattr("analysis_lib.runs.run_set.load_images", spoilt)
-    monkeypatch.setattr(paths, "run_prediction", lambda *_: tmp_path / "prediction")
-    dirty = gain_prediction.by_class(digits, spec)
-    assert (tmp_path / "prediction").exists()
-    oracles = ["start", *gain_prediction.OUTCOMES]
-    same = list(clean.columns.difference(oracles))
-    assert {"kernel", "first_order", "feature_cosine"} < set(same)
-    pd.testing.assert_frame_equal(clean[same], dirty[same], check_exact=True)
-    assert (clean[oracles] != dirty[oracles]).all(axis=None)
-
-
-def test_absent_classes_without_test_samples_are_left_out(digits, spec, monkeypatch):
-    full, real, gone = gain_prediction.by_class(digits, spec), type(digits).outputs, digits.split(spec).absent[1]
-
-    def relabelled(self, spec, epoch, part):
-        found = real(self, spec, epoch, part)
-        return (
-            replace(found, labels=torch.where(found.labels == gone, digits.split(spec).seen[0], found.labels))
-            if part == "test"
-            else found
-        )
-
-    monkeypatch.setattr(type(digits), "outputs", relabelled)
-    table = gain_prediction.by_class(digits, spec)
-    pd.testing.assert_frame_equal(table, full[full["absent"] != digits.manifest.class_names[gone]])
-
-
-def test_the_expensive_part_is_made_once(digits, spec, monkeypatch):
-    first = gain_prediction.by_class(digits, spec)
-    monkeypatch.setattr(gain_prediction, "load_before_after", None)  # a second computation would fail
-    pd.testing.assert_frame_equal(gain_prediction.by_class(digits, spec), first)
-    monkeypatch.setattr(gain_prediction, "EXAMPLES", 2)
-    with pytest.raises(TypeError):
-        gain_prediction.by_class(digits, spec)  # another question is not answered by the stored one
 
 
 def nearest_seen(spec, seen):
@@ -281,28 +90,82 @@ def test_the_comparison_of_splits_holds_both_studies_numbers(digits):
 
 @pytest.fixture
 def classes():
-    """Tables as `by_class` makes them, of 12 and 9 classes."""
+    """Tables as `by_class` makes them, of 12 and 9 classes, three of which have no halves, and 4 splits."""
     random = np.random.default_rng(0)
     columns = [*gain_prediction.PREDICTORS, *gain_prediction.OUTCOMES]
-    return [
-        pd.DataFrame(random.normal(size=(n, len(columns))), columns=columns).assign(
-            seed=seed, absent=[f"c{i}" for i in range(n)], n=5
-        )
-        for seed, n in ((0, 12), (1, 9))
-    ]
+    tables = []
+    for seed, n in ((0, 12), (1, 9)):
+        whole = pd.DataFrame(random.normal(size=(n, len(columns))), columns=columns)
+        whole = whole.assign(absent=[f"c{i + seed}" for i in range(n)])
+        frames = [whole.assign(images="all", split=-1, half=-1)]
+        for split in range(4):
+            for half in (0, 1):
+                part = whole.iloc[3:].copy()
+                part[columns] += random.normal(size=(n - 3, len(columns)))
+                frames.append(part.assign(images="half", split=split, half=half))
+            swapped = whole.copy()
+            swapped[columns] = random.normal(size=(n, len(columns)))
+            frames.append(swapped.assign(images="swapped", split=split, half=-1))
+        tables.append(pd.concat(frames, ignore_index=True).assign(seed=seed, n=5))
+    return tables
 
 
-def test_correlations_are_means_over_seeds(classes):
-    classes[1]["confidence"] = -classes[1]["ncm_gain"].rank()
+def spearman(a, b):
+    return stats.spearmanr(a, b).statistic
+
+
+def test_correlations_cross_the_halves(classes):
+    """By loops over seeds, splits and both directions."""
     table = gain_prediction.correlations(classes)
     assert list(zip(table["predictor"], table["outcome"])) == [
         (p, o) for p in gain_prediction.PREDICTORS for o in gain_prediction.OUTCOMES
     ]
     for row in table.itertuples():
-        expected = np.mean([stats.spearmanr(part[row.predictor], part[row.outcome]).statistic for part in classes])
-        assert row.mean == pytest.approx(expected) and -1 - 1e-12 <= row.low < row.mean < row.high <= 1 + 1e-12
-    assert (table["n_classes"] == 9).all() and (table["n_seeds"] == 2).all()
-    pd.testing.assert_frame_equal(gain_prediction.correlations(classes), table)
+        crossed, own, same, nothing = [], {row.predictor: [], row.outcome: []}, [], []
+        for part in classes:
+            at = part.set_index(["images", "split", "half"])
+            same.append(spearman(*(at.loc[("all", -1, -1), c] for c in (row.predictor, row.outcome))))
+            for split in range(4):
+                first, second = at.loc[("half", split, 0)], at.loc[("half", split, 1)]
+                crossed.append(spearman(first[row.predictor], second[row.outcome]))
+                crossed.append(spearman(second[row.predictor], first[row.outcome]))
+                for name, found in own.items():
+                    found.append(spearman(first[name], second[name]))
+                swapped = at.loc[("swapped", split, -1)]
+                nothing.append(spearman(swapped[row.predictor], swapped[row.outcome]))
+        assert row.mean == pytest.approx(np.mean(crossed)) and -1 <= row.low < row.mean < row.high <= 1
+        reliabilities = [np.mean(own[row.predictor]), np.mean(own[row.outcome])]
+        assert [row.predictor_reliability, row.outcome_reliability] == pytest.approx(reliabilities)
+        assert row.same_images == pytest.approx(np.mean(same))
+        assert row.nothing_happened == pytest.approx(np.mean(nothing))
+        if min(reliabilities) < 0.1:
+            assert math.isnan(row.corrected) and math.isnan(row.corrected_low)
+        else:
+            scale = math.sqrt(reliabilities[0] * reliabilities[1])
+            assert [row.corrected, row.corrected_low] == pytest.approx([row.mean / scale, row.low / scale])
+    assert table["corrected"].notna().any()
+    counts = table[["n_classes", "n_left_out", "n_seeds"]].drop_duplicates()
+    assert counts.to_numpy().tolist() == [[6, 3, 2]]
+
+
+def test_what_only_the_shared_images_say_vanishes_between_halves(classes):
+    """An outcome that is minus the predictor of the same rows, with fresh values in every half."""
+    random = np.random.default_rng(1)
+    for part in classes:
+        part["start"] = random.normal(size=len(part))
+        part["ncm_gain"] = -part["start"]
+    row = gain_prediction.correlations(classes).set_index(["predictor", "outcome"]).loc[("start", "ncm_gain")]
+    assert row["same_images"] == row["nothing_happened"] == pytest.approx(-1)
+    assert row["low"] < 0 < row["high"]
+
+
+def test_the_order_of_rows_does_not_matter(classes):
+    shuffled = [
+        part.sample(frac=1, random_state=0).sort_values(["images", "split", "half"], kind="stable") for part in classes
+    ]
+    for part, other in zip(classes, shuffled):
+        assert part["absent"].tolist() != other["absent"].tolist()
+    pd.testing.assert_frame_equal(gain_prediction.correlations(classes), gain_prediction.correlations(shuffled))
 
 
 def test_both_splits_are_told_apart(classes):
@@ -312,11 +175,11 @@ def test_both_splits_are_told_apart(classes):
         pd.testing.assert_frame_equal(rows, gain_prediction.correlations(part))
 
 
-def test_tidy_keeps_every_number(classes):
+def test_tidy_keeps_every_number_of_the_whole(classes):
     table = gain_prediction.tidy(classes, classes[:1])
     assert list(table.columns) == ["split", "seed", "absent", "n", "quantity", "value"]
     assert len(table) == (12 + 9 + 12) * (len(gain_prediction.PREDICTORS) + len(gain_prediction.OUTCOMES))
     found = table.set_index(["split", "seed", "absent", "quantity"])["value"].sort_index()
     assert found.index.is_unique
-    assert found["random", 1, "c8", "kernel"] == classes[1]["kernel"].iloc[8]
+    assert found["random", 1, "c9", "kernel"] == classes[1]["kernel"].iloc[8]
     assert found["dissimilar", 0, "c3", "ncm_gain"] == classes[0]["ncm_gain"].iloc[3]

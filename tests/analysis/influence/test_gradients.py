@@ -8,7 +8,6 @@ from torch.func import functional_call, jacrev
 from torch.nn.functional import cross_entropy
 
 from analysis_lib import UserError
-from analysis_lib.analysis.influence import gradients
 from analysis_lib.analysis.influence.gradients import (
     actual_displacement,
     backbone_step,
@@ -17,7 +16,7 @@ from analysis_lib.analysis.influence.gradients import (
     step_check,
 )
 from analysis_lib.analysis.influence.head_step import feature_gradients
-from analysis_lib.analysis.influence.kernel import class_kernel, normalized_kernel, self_kernel
+from analysis_lib.analysis.influence.kernel import class_kernel, random_direction, tangent_features
 from analysis_lib.models import backbone, digits_cnn
 
 # torch's own forward-mode formulas are compiled at their first use
@@ -77,11 +76,8 @@ def jacobians(model, images):
     )
 
 
-def normal_probes(count, random, width=12):
-    return torch.randn(count, width, generator=random, dtype=torch.float64)
-
-
-EXACT = 12**0.5 * torch.eye(12, dtype=torch.float64)  # the mean over these probes is the trace itself
+def directions(model, count, random):
+    return [random_direction(model, random) for _ in range(count)]
 
 
 def test_the_step_is_minus_the_gradient_that_autograd_finds(model, data):
@@ -188,59 +184,80 @@ def test_the_loss_falls_by_the_squared_length_of_the_step(name, dtype, random):
     assert length > 0 and fall == pytest.approx(-length, rel=1e-9 if dtype == torch.float64 else 1e-3)
 
 
-def test_the_kernel_is_the_trace_and_self_kernel_its_diagonal(narrow, data, monkeypatch):
-    """With sqrt(D) times the unit vectors as probes the estimate is the trace; blocks and batches do not matter."""
+def unit_steps(model):
+    """sqrt(P) times the unit vectors of parameter space: the mean over these directions is the kernel itself."""
+    theta = {name: value.detach() for name, value in model.named_parameters() if not name.startswith("head.")}
+    size = sum(value.numel() for value in theta.values())
+    for row in size**0.5 * torch.eye(size, dtype=torch.float64):
+        parts = row.split([value.numel() for value in theta.values()])
+        yield {name: part.view_as(value) for (name, value), part in zip(theta.items(), parts)}
+
+
+def test_the_kernel_is_the_trace_of_the_product_of_jacobians(data, random):
+    """Over all directions; the Jacobians by reverse mode, one output at a time."""
+    torch.manual_seed(0)
+    tiny = digits_cnn.DigitsCNN()
+    tiny.blocks = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 3, 2), nn.ReLU()
+    )
+    tiny.head = nn.Linear(5, 10)
+    settle(tiny, random)
     images, labels, targets = data[0][:6], data[1][:6], data[2][:3]
-    ours, theirs = jacobians(narrow, images), jacobians(narrow, targets)
-    traces = torch.einsum("tdp,sdp->ts", theirs, ours) / 12
-    expected = torch.stack([traces[:, labels == c].mean(1) for c in (1, 3, 4)], 1)
-    for memory, batch_size in ((0, 2), (2 * 8 * ours.shape[2], 2), (2**20, 64)):  # one class at a time, two, and all
-        assert torch.allclose(
-            class_kernel(narrow, images, labels, targets, EXACT, memory, batch_size)[0], expected, rtol=1e-9
-        )
-    calls = []
-    real = gradients.Backbone.pull_probes
-    monkeypatch.setattr(gradients.Backbone, "pull_probes", lambda *given: calls.append(1) or real(*given))
-    for memory, blocks in ((0, 3), (2 * 8 * ours.shape[2], 2), (2**20, 1)):
-        calls.clear()
-        class_kernel(narrow, images, labels, targets, EXACT, memory, 1)
-        assert len(calls) == 12 * (6 + blocks * 3)
-    monkeypatch.undo()
-    single = class_kernel(narrow, images, torch.arange(6), targets, EXACT)[0]
-    assert torch.allclose(single, traces, rtol=1e-9)
-    assert torch.allclose(self_kernel(narrow, images, EXACT)[0], ours.square().sum((1, 2)) / 12, rtol=1e-9)
+    ours, theirs = jacobians(tiny, images), jacobians(tiny, targets)
+    traces, own = torch.einsum("tdp,sdp->ts", theirs, ours), ours.square().sum((1, 2))
+    expected = torch.stack(
+        [
+            traces[:, labels == c].mean(1) / (theirs.square().sum((1, 2)) * own[labels == c].mean()).sqrt()
+            for c in (1, 3, 4)
+        ],
+        1,
+    )
+    tangents = tangent_features(tiny, torch.cat([targets, images]), list(unit_steps(tiny)))
+    found, _ = class_kernel(tangents[:, :3], tangents[:, 3:], labels)
+    assert torch.allclose(found, expected, rtol=1e-9)
+    single, _ = class_kernel(tangents[:, :3], tangents[:, 3:], torch.arange(6))
+    alone = traces / (theirs.square().sum((1, 2))[:, None] * own).sqrt()
+    assert torch.allclose(single, alone, rtol=1e-9)
 
 
-def test_random_probes_give_the_kernel_within_their_standard_error(narrow, data, random):
+def test_random_directions_give_the_kernel_within_their_standard_error(narrow, data, random):
     images, labels, targets = data[0][:4], data[1][:4], data[2][:2]
     ours, theirs = jacobians(narrow, images), jacobians(narrow, targets)
     means = torch.stack([ours[labels == c].mean(0) for c in (1, 3, 4)])
-    products = torch.einsum("tdp,kep->tkde", theirs, means) / 12
-    truth = products.diagonal(dim1=2, dim2=3).sum(2)
-
-    estimate, error = class_kernel(narrow, images, labels, targets, normal_probes(20, random))
-    assert ((estimate - truth).abs() < 3 * error).all()
-    many, small = class_kernel(narrow, images, labels, targets, normal_probes(200, random))
-    assert ((many - truth).abs() < 3 * small).all() and (small < error / 2).all()
+    own = torch.stack([ours[labels == c].square().sum((1, 2)).mean() for c in (1, 3, 4)])
+    scale = (theirs.square().sum((1, 2))[:, None] * own).sqrt()
+    truth = torch.einsum("tdp,kdp->tk", theirs, means) / scale
+    tangents = tangent_features(narrow, torch.cat([targets, images]), directions(narrow, 300, random))
+    estimate, error = class_kernel(tangents[:, :2], tangents[:, 2:], labels)
+    assert ((estimate - truth).abs() < 4 * error).all()
+    products = torch.einsum("tdp,kdq->tkpq", theirs, means)
     symmetric = (products + products.mT) / 2
-    theory = (2 * symmetric.square().sum((2, 3)) / 200).sqrt()  # the variance of v' A v for normal v
-    assert torch.allclose(small, theory, rtol=0.2)
-
-    own, own_error = self_kernel(narrow, targets, normal_probes(400, random))
-    assert ((own - theirs.square().sum((1, 2)) / 12).abs() < 3 * own_error).all() and (own_error < 0.2 * own).all()
+    diagonal = symmetric.diagonal(dim1=2, dim2=3).square().sum(2)
+    theory = (2 * (symmetric.square().sum((2, 3)) - diagonal) / 300).sqrt() / scale  # of r' B r for random signs r
+    assert torch.allclose(error, theory, rtol=0.3)
 
 
-def test_with_common_probes_the_normalized_kernel_is_a_cosine(narrow, data, random):
-    images, labels, targets = data[0][:6], data[1][:6], data[2][:3]
-    probes = normal_probes(3, random)
-    own, single = self_kernel(narrow, images, probes)[0], torch.arange(6)
-    square = normalized_kernel(class_kernel(narrow, images, single, images, probes)[0], own, own, single)
+def test_the_normalized_kernel_is_a_cosine(narrow, data, random):
+    images, labels = data[0][:6], data[1][:6]
+    tangents = tangent_features(narrow, images, directions(narrow, 3, random))
+    square, _ = class_kernel(tangents, tangents, torch.arange(6))
     assert torch.allclose(square.diagonal(), torch.ones(6, dtype=torch.float64)) and torch.allclose(square, square.T)
     assert (square.abs() <= 1 + 1e-12).all() and square.min() < 0.99
-    by_class = normalized_kernel(
-        class_kernel(narrow, images, labels, targets, probes)[0], self_kernel(narrow, targets, probes)[0], own, labels
-    )
-    assert (by_class.abs() <= 1).all()
+    by_class, _ = class_kernel(3 * tangents[:, 3:], tangents, labels)
+    assert by_class.shape == (3, 3) and (by_class.abs() <= 1).all()
+
+
+def test_a_random_direction_is_of_signs_and_the_same_whatever_the_layout(model):
+    step = random_direction(model, torch.Generator().manual_seed(1))
+    shapes = {name: value.shape for name, value in model.named_parameters() if not name.startswith("head.")}
+    assert {name: part.shape for name, part in step.items()} == shapes
+    every = torch.cat([part.flatten() for part in step.values()])
+    assert set(every.tolist()) == {1.0, -1.0} and abs(every.mean()) < 5 / len(every) ** 0.5
+    model.to(memory_format=torch.channels_last)
+    again = random_direction(model, torch.Generator().manual_seed(1))
+    assert all(torch.equal(step[name], again[name]) for name in step)
+    other = random_direction(model, torch.Generator().manual_seed(2))
+    assert any(not torch.equal(step[name], other[name]) for name in step)
 
 
 class Loader:
@@ -260,14 +277,16 @@ class Loader:
 def test_images_are_loaded_one_batch_at_a_time(model, data, random):
     images, labels, targets = data
     source, goal = Loader(images), Loader(targets)
-    probes = normal_probes(2, random, 64)
     each = torch.stack(list(class_displacements(model, source, labels, goal, batch_size=4)))
-    kernel = class_kernel(model, source, labels, goal, probes, batch_size=4)[0]
+    two = directions(model, 2, random)
+    tangents = tangent_features(model, goal, two, batch_size=4)
     assert (source.largest, goal.largest) == (4, 4)
     assert torch.allclose(
         each, torch.stack(list(class_displacements(model, images, labels, targets))), rtol=1e-9, atol=1e-14
     )
-    assert torch.allclose(kernel, class_kernel(model, images, labels, targets, probes)[0], rtol=1e-9)
+    assert torch.allclose(tangents, tangent_features(model, targets, two), rtol=1e-9, atol=1e-12)
+    for found, step in zip(tangents, two):
+        assert torch.allclose(found, predicted_displacement(model, targets, step), rtol=1e-9, atol=1e-12)
 
 
 def test_frozen_weights_count_too_and_the_model_stays_as_it_is(model, data, random):
@@ -278,7 +297,7 @@ def test_frozen_weights_count_too_and_the_model_stays_as_it_is(model, data, rand
     step = backbone_step(model, images, labels)
     found = predicted_displacement(model, targets, step)
     actual_displacement(model, targets, step, 1.0)
-    class_kernel(model, images, labels, targets, normal_probes(2, random, 64))
+    tangent_features(model, targets, directions(model, 2, random))
     assert (
         torch.equal(found, expected)
         and not found.requires_grad
@@ -291,34 +310,35 @@ def test_frozen_weights_count_too_and_the_model_stays_as_it_is(model, data, rand
 
 def test_says_what_does_not_fit(model, data, random):
     images, labels, targets = data
-    step, probes = backbone_step(model, images, labels), normal_probes(2, random, 64)
+    step, two = backbone_step(model, images, labels), directions(model, 2, random)
     with pytest.raises(UserError, match=r"labels have shape \(23,\); expected \(24,\)"):
         backbone_step(model, images, labels[1:])
     with pytest.raises(UserError, match="labels span 2..11; expected 0..9"):
         backbone_step(model, images[:2], torch.tensor([2, 11]))
-    with pytest.raises(UserError, match=r"labels have shape \(23,\)"):
-        class_kernel(model, images, labels[1:], targets, probes)
     for call in (
         predicted_displacement,
         lambda *args: actual_displacement(*args, 1.0),
         lambda *args: step_check(*args, [1.0]),
+        lambda *args: tangent_features(*args[:2], [step, args[2]]),
     ):
         with pytest.raises(UserError, match=r"does not fit the backbone at 'head.bias' \(1 of 9 parameters\)"):
             call(model, targets, step | {"head.bias": model.head.bias})
         with pytest.raises(UserError, match=r"does not fit the backbone at 'blocks.1.bias'"):
             call(model, targets, step | {"blocks.1.bias": step["blocks.1.bias"][:1]})
-    for bad in (probes[:1], probes[:, 1:], probes[0]):
-        for call, arguments in ((class_kernel, (images, labels, targets)), (self_kernel, (images,))):
-            with pytest.raises(UserError, match=r"expected \(R, 64\) with at least two rows"):
-                call(model, *arguments, bad)
+    tangents = torch.zeros(2, 7, 64)
+    for bad in (tangents[:1], tangents[0], tangents[:, :, 1:], tangents.repeat(2, 1, 1)):
+        with pytest.raises(UserError, match=r"expected \(R, N', D\) and \(R, 24, D\) with R at least 2"):
+            class_kernel(bad, torch.zeros(2, 24, 64), labels)
+    with pytest.raises(UserError, match=r"those of 23 labelled images \(2, 24, 64\)"):
+        class_kernel(tangents, torch.zeros(2, 24, 64), labels[1:])
     model.blocks[1].train()
     for call in (
         lambda: backbone_step(model, images, labels),
         lambda: predicted_displacement(model, targets, step),
         lambda: actual_displacement(model, targets, step, 1.0),
         lambda: next(class_displacements(model, images, labels, targets)),
-        lambda: class_kernel(model, images, labels, targets, probes),
-        lambda: self_kernel(model, images, probes),
+        lambda: random_direction(model, random),
+        lambda: tangent_features(model, images, two),
     ):
         with pytest.raises(UserError, match="DigitsCNN is in train mode"):
             call()
