@@ -240,11 +240,17 @@ def first_step(ref) -> str:
     labels = {
         "common": "cosine of a target's motion with that of other targets",
         "lasting": "cosine of the first step with the whole fine-tuning",
+        "lasting_permuted": "the same of a step with permuted labels (null)",
+        "lasting - lasting_permuted": "... difference: what the labels add",
+        "lasting_seen": "cosine of the first step with the whole fine-tuning, samples of seen classes",
+        "lasting_seen_permuted": "the same of a step with permuted labels (null)",
         "rank_cosine": "rank correlation of a class's pull with feature nearness",
         "rank_kernel": "rank correlation of a class's pull with kernel similarity",
         "share_kernel": "part of all pulls from the 5 seen classes of highest kernel similarity",
         "share_chance": "the same for 5 classes at random",
         "margin_change": "change of the NCM margin for learning rate 1 (*oracle*)",
+        "margin_change_permuted": "the same of a step with permuted labels (null, *oracle*)",
+        "margin_change - margin_change_permuted": "... difference (*oracle*)",
     }
     rows = [[label, interval(find(found, metric=metric))] for metric, label in labels.items()]
     return table(rows, [f"n = {int(found['n_samples'].max())} targets of one seed", "mean [95 % interval]"])
@@ -267,18 +273,25 @@ def gain_prediction(ref) -> str:
         "first_order": "first-order change of the margin",
         "shift_agreement": "agreement with the seen classes' shift",
         "confidence": "confidence of the pre-trained model",
-        "start": "the value before fine-tuning (*oracle*)",
+        "start": "NCM accuracy before fine-tuning (*oracle*)",
     }
-    rows = [
-        [label, *(interval(find(found, predictor=name, outcome=outcome)) for outcome in ("margin_gain", "ncm_gain"))]
-        for name, label in labels.items()
-    ]
+    rows = []
+    for name, label in labels.items():
+        cells = [label]
+        for outcome in ("margin_gain", "ncm_gain"):
+            row = find(found, predictor=name, outcome=outcome)
+            cells += [interval(row), number(row["corrected"]) or "undefined"]
+        rows.append([*cells, number(row["same_images"]), number(row["nothing_happened"])])
     return table(
         rows,
         [
             f"{seeds(found)}, {int(found['n_classes'].max())} absent classes each",
             "gain in NCM margin",
+            "... corrected",
             "gain in NCM accuracy",
+            "... corrected",
+            "... on the same images",
+            "... if nothing had happened",
         ],
     )
 
