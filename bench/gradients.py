@@ -1,8 +1,9 @@
 """What the first-order pictures cost: time and peak memory over those of a plain forward pass of the same images.
 
-Time ratios are per image, kernels also per probe. Time should grow with N as the forward pass does; memory should grow
-with the batch and the parameters, not with N: it is what the process takes on top of its size before, as Linux counts
-it.
+Time ratios are per image, tangents also per direction. Time should grow with N as the forward pass does; memory should
+grow with the batch and the parameters, not with N: it is what the process takes on top of its size before, as Linux
+counts it. `reverse kernel` is the other road to the same kernel, along random directions of the features: one reverse
+pass for every image and direction, alone, because each image's gradient is needed.
 
     OMP_NUM_THREADS=1 python bench/gradients.py            # about a minute on 1 core
 """
@@ -13,14 +14,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 from timing import best_of
+from torch.func import vjp
 
-from analysis_lib.analysis.influence.gradients import backbone_step, predicted_displacement
-from analysis_lib.analysis.influence.kernel import class_kernel, self_kernel
+from analysis_lib.analysis.influence.gradients import Backbone, backbone_step, predicted_displacement
+from analysis_lib.analysis.influence.kernel import random_direction, tangent_features
 from analysis_lib.models import backbone, create
 
 torch.set_num_threads(1)
 CASES = {"digits_cnn": (16, (64, 256, 1024)), "resnet18": (64, (32, 128)), "tf_efficientnet_lite0": (64, (32, 128))}
-CLASSES, BATCH, PROBES, MIB = 4, 16, 2, 2**20
+CLASSES, BATCH, DIRECTIONS, MIB = 4, 16, 2, 2**20
 
 
 def resident(field):
@@ -40,23 +42,28 @@ def peak(function):
 def measure(name, size, n):
     model = create.create_model(name, 10).eval().to(memory_format=torch.channels_last)
     images = torch.rand(n, 3, size, size).contiguous(memory_format=torch.channels_last)
-    labels, targets, probes = (
-        torch.arange(n) % CLASSES,
-        images[: n // 8],
-        torch.randn(PROBES, model.get_classifier().in_features),
-    )
+    labels, few = torch.arange(n) % CLASSES, images[: n // 8]
     step = backbone_step(model, images, labels, batch_size=BATCH)
+    directions = [random_direction(model, torch.Generator().manual_seed(seed)) for seed in range(DIRECTIONS)]
 
     @torch.no_grad()
     def forward():
         for x in images.split(BATCH):
             backbone.features_and_logits(model, x)
 
+    @torch.no_grad()
+    def reverse_kernel():
+        backbone, probes = Backbone(model), torch.randn(DIRECTIONS, model.get_classifier().in_features)
+        for x in few.split(1):
+            features, pull = vjp(lambda theta, x=x: backbone.at(theta, x), backbone.theta)
+            for probe in probes:
+                sum(part.square().sum() for part in pull(probe.expand_as(features))[0].values())
+
     calls = {  # each with its number of passes over N images
         "step": (1, lambda: backbone_step(model, images, labels, batch_size=BATCH)),
         "displacement": (1, lambda: predicted_displacement(model, images, step, BATCH)),
-        "kernel": (PROBES * 9 / 8, lambda: class_kernel(model, images, labels, targets, probes, batch_size=BATCH)),
-        "self": (PROBES / 8, lambda: self_kernel(model, targets, probes)),
+        "tangents": (DIRECTIONS, lambda: tangent_features(model, images, directions, BATCH)),
+        "reverse kernel": (DIRECTIONS / 8, reverse_kernel),
     }
     plain, base, parameters = best_of(3, forward), peak(forward), sum(value.numel() for value in step.values())
     row = {"model": name, "parameters": parameters, "N": n, "ms/image": 1000 * plain / n}
