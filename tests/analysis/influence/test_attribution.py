@@ -1,4 +1,5 @@
 import math
+import statistics
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from analysis_lib.analysis.influence.attribution import (
     rank_correlation,
 )
 from analysis_lib.analysis.influence.head_step import feature_gradients, head_offset, head_step
-from analysis_lib.analysis.influence.kernel import normalized_kernel
+from analysis_lib.analysis.influence.kernel import class_kernel
 
 
 def normal(random, *shape):
@@ -79,18 +80,18 @@ def test_mean_pairwise_cosine_is_the_mean_over_all_pairs(random):
     assert math.isnan(mean_pairwise_cosine(vectors[:1])) and math.isnan(mean_pairwise_cosine(vectors[:0]))
 
 
-def test_normalized_kernel_is_its_definition(random):
-    labels, kernel = torch.tensor([7, 4, 7, 4, 9]), normal(random, 2, 3)
-    targets_self, images_self = (torch.rand(n, generator=random, dtype=torch.float64) for n in (2, 5))
-    found = normalized_kernel(kernel, targets_self, images_self, labels)
+def test_class_kernel_is_its_definition(random):
+    """By loops over targets, classes and directions, with classes of different sizes."""
+    labels, targets, images = torch.tensor([7, 4, 7, 4, 9]), normal(random, 3, 2, 6), normal(random, 3, 5, 6)
+    found, error = class_kernel(targets, images, labels)
     for row in range(2):
         for column, c in enumerate((4, 7, 9)):
-            own = [value for value, label in zip(images_self.tolist(), labels.tolist()) if label == c]
-            assert found[row, column].item() == pytest.approx(
-                kernel[row, column].item() / (targets_self[row].item() * sum(own) / len(own)) ** 0.5
-            )
-    with pytest.raises(UserError, match=r"the kernel has shape \(2, 2\); expected \(2, 3\)"):
-        normalized_kernel(kernel[:, :2], targets_self, images_self, labels)
+            own = [i for i, label in enumerate(labels.tolist()) if label == c]
+            draws = [sum(float(targets[r, row] @ images[r, i]) for i in own) / len(own) for r in range(3)]
+            norms = [float(images[:, i].square().sum()) / 3 for i in own]
+            scale = (float(targets[:, row].square().sum()) / 3 * sum(norms) / len(norms)) ** 0.5
+            assert found[row, column].item() == pytest.approx(statistics.mean(draws) / scale)
+            assert error[row, column].item() == pytest.approx(statistics.stdev(draws) / 3**0.5 / scale)
 
 
 @settings(max_examples=40, deadline=None)
