@@ -2,7 +2,8 @@
 
 All is measured at the pre-trained network, in eval mode, with the whole fine-tuning set as one batch and without
 augmentation, on a sample of absent-class test images, the *targets*. The null is the same step with permuted labels:
-it sees the same images, and so the same domain, but no class. The expensive part is computed once and cached.
+it sees the same images and as many labels of each class, but not which image is which. The expensive part is computed
+once and cached.
 """
 
 from dataclasses import dataclass
