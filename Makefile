@@ -69,10 +69,10 @@ studies = $(1:%=analysis_lib/studies/%.py)
 $(DONE)/01_fine_tuning.ipynb $(DONE)/03_softmax_decomposition.ipynb: $(call studies,accuracy)
 $(DONE)/02_ncm_features.ipynb: $(call studies,accuracy features)
 $(DONE)/04_weight_norms.ipynb: $(call studies,accuracy head calibration)
-$(DONE)/05_calibration.ipynb: $(call studies,accuracy calibration posthoc uncertainty)
+$(DONE)/05_calibration.ipynb: $(call studies,accuracy calibration label_shift posthoc uncertainty)
 $(DONE)/06_gradient_similarity.ipynb: $(call studies,accuracy first_step gain_prediction gain_predictors gradient_features one_target)
 $(DONE)/07_toy_example.ipynb: $(call rooms,studies/toy)
-$(DONE)/09_gamma_estimators.ipynb: $(call studies,accuracy calibration estimator_grid)
+$(DONE)/09_gamma_estimators.ipynb: $(call studies,accuracy calibration estimator_grid label_shift shifted_pools)
 $(DONE)/10_claims.ipynb: $(call studies,accuracy calibration claims first_step gain_prediction gain_predictors gradient_features head uncertainty)
 
 $(DONE)/%.ipynb: notebooks/%.ipynb $(DONE)/runs $(READING) $(call studies,__init__) analysis_lib/report/notebooks.py analysis_lib/report/reference.py

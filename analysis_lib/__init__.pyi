@@ -1,5 +1,6 @@
 from .analysis.gamma.curve import seen_absent_curve as seen_absent_curve
 from .analysis.gamma.curve import shift_logits as shift_logits
+from .analysis.gamma.estimators.absent_share import estimate_absent_share as estimate_absent_share
 from .analysis.gamma.estimators.logit_gap import average_logit_gap as average_logit_gap
 from .analysis.gamma.estimators.prior_matching import matched_share_gamma as matched_share_gamma
 from .analysis.gamma.estimators.pseudo_cv import pseudo_cross_validation as pseudo_cross_validation

@@ -63,6 +63,21 @@ def open_source(path: Path, part: str) -> Source:
     return _open_manifest(path, part) if is_manifest(path) else _open_list(path)
 
 
+def open_unlabelled(path: Path) -> list[Path]:
+    """The image files of a source whose classes are unknown or ignored, in a fixed order.
+
+    A folder gives all images below it, with or without sub-folders; lists and manifests as `open_source`, their test
+    part. Raises UserError as there.
+    """
+    if not path.is_dir():
+        return open_source(path, "test").files
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    images = [file for file in files if file.suffix.lower() in Image.registered_extensions()]
+    if not images:
+        raise UserError(f"{paths.display(path)} has no images; give a folder with images below it")
+    return images
+
+
 def _open_folder(path: Path) -> Source:
     folders = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
     pairs, ignored = [], []

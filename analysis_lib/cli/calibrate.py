@@ -48,6 +48,27 @@ def add_verb(verbs) -> None:
         "answered with the list",
     )
     verb.add_argument(
+        "--absent-share",
+        type=float,
+        metavar="SHARE",
+        help="the fraction of absent-class samples expected in use (default: estimated with --unlabelled and "
+        "--held-out, else the share of absent classes)",
+    )
+    verb.add_argument(
+        "--unlabelled",
+        type=Path,
+        metavar="SOURCE",
+        help="images of all classes as they occur in use; their labels, if any, are ignored, and a folder needs no "
+        "sub-folders; ready logits need no labels",
+    )
+    verb.add_argument(
+        "--held-out",
+        type=Path,
+        metavar="SOURCE",
+        help="samples of seen classes that were not trained on: with --unlabelled they give an estimate of the absent "
+        "share",
+    )
+    verb.add_argument(
         "--test",
         type=Path,
         metavar="SOURCE",

@@ -94,19 +94,7 @@ def read_logits(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     `.npz` and `.safetensors` hold arrays `logits` and `labels`; CSV has columns `labels`, `logits_0` ...
     `logits_{C-1}`. Raises UserError that names the file and what it lacks.
     """
-    _check(path, ARRAYS)
-    suffix = path.suffix.lower()
-    if suffix == ".npz":
-        arrays = _read_npz(path)
-    elif suffix == ".csv":
-        arrays = _read_csv(path)
-    else:
-        arrays, _ = read_safetensors(path)
-    if missing := [name for name in ("logits", "labels") if name not in arrays]:
-        raise UserError(
-            f"{paths.display(path)} has no {missing[0]!r}, only {', '.join(arrays) or 'nothing'}; it needs logits (N, "
-            "C) and labels (N,)"
-        )
+    arrays = _read_arrays(path, ("logits", "labels"))
     logits, labels = arrays["logits"], arrays["labels"]
     if logits.ndim != 2 or not logits.is_floating_point() or labels.shape != logits.shape[:1]:
         raise UserError(
@@ -117,6 +105,37 @@ def read_logits(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     if labels.is_complex() or not (whole == whole.round()).all():
         raise UserError(f"{paths.display(path)}: labels are not whole numbers; give class indices")
     return logits, whole.long()
+
+
+def read_unlabelled_logits(path: Path) -> torch.Tensor:
+    """Stored logits (N, C), float, from a file as of `read_logits`, whose labels may be left out and are not read.
+
+    Raises UserError that names the file and what it lacks.
+    """
+    logits = _read_arrays(path, ("logits",))["logits"]
+    if logits.ndim != 2 or not logits.is_floating_point():
+        raise UserError(
+            f"{paths.display(path)}: logits are {logits.dtype} {tuple(logits.shape)}; expected floats (N, C)"
+        )
+    return logits
+
+
+def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """The arrays of a file, at least those of the given names."""
+    _check(path, ARRAYS)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        arrays = _read_npz(path)
+    elif suffix == ".csv":
+        arrays = _read_csv(path)
+    else:
+        arrays, _ = read_safetensors(path)
+    if missing := [name for name in names if name not in arrays]:
+        raise UserError(
+            f"{paths.display(path)} has no {missing[0]!r}, only {', '.join(arrays) or 'nothing'}; it needs logits (N, "
+            f"C){' and labels (N,)' if 'labels' in names else ''}"
+        )
+    return arrays
 
 
 def _read_npz(path: Path) -> dict[str, torch.Tensor]:
@@ -135,16 +154,17 @@ def _read_npz(path: Path) -> dict[str, torch.Tensor]:
 def _read_csv(path: Path) -> dict[str, torch.Tensor]:
     try:
         table = pd.read_csv(path)
-        columns = [f"logits_{c}" for c in range(len(table.columns) - 1)]
-        if sorted(table.columns) != sorted([*columns, "labels"]):
+        classes = [column for column in table.columns if column != "labels"]
+        columns = [f"logits_{c}" for c in range(len(classes))]
+        if not classes or sorted(classes) != sorted(columns):
             raise UserError(
                 f"{paths.display(path)} has columns {', '.join(map(str, table.columns[:4]))}, ...; expected labels, "
                 "logits_0, logits_1, ..., one for each class"
             )
-        return {
-            "logits": torch.from_numpy(table[columns].to_numpy(dtype="float64", copy=True)),
-            "labels": torch.from_numpy(table["labels"].to_numpy(dtype="float64", copy=True)),
-        }
+        arrays = {"logits": torch.from_numpy(table[columns].to_numpy(dtype="float64", copy=True))}
+        if "labels" in table:
+            arrays["labels"] = torch.from_numpy(table["labels"].to_numpy(dtype="float64", copy=True))
+        return arrays
     except UserError:
         raise
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors

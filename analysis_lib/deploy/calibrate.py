@@ -1,22 +1,24 @@
 """Calibrate a fine-tuned model: estimate gamma, add it to the absent logits, and report the accuracies.
 
-gamma is estimated from the fine-tuning data alone. Labelled test data only measures its effect.
+gamma is estimated from the fine-tuning data and, where they are given, unlabelled images of the place of use. Labelled
+test data only measures its effect.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from ..analysis.gamma.curve import seen_absent_curve, shift_logits
-from ..analysis.gamma.estimators import PRETRAINED, Evidence, estimate_gamma, resolve
+from ..analysis.gamma.estimators import ESTIMATORS, PRETRAINED, UNLABELLED, Evidence, estimate_gamma, resolve
 from ..analysis.metrics.accuracy import accuracies
 from ..analysis.metrics.confusion import seen_confusions
 from ..core.class_split import ClassSplit
 from ..core.errors import UserError
 from ..core.progress import progress
 from ..models.gamma_bias import fold_gamma, logits_of
+from .absent_share import CLASSES, assumed_share, check_options
 
 
 @dataclass(frozen=True)
@@ -39,20 +41,36 @@ def calibrate(
     seen: Sequence[int],
     method: str = "alg",
     pretrained: nn.Module | None = None,
+    absent_share: float | None = None,
+    unlabelled_loader: Iterable | None = None,
+    held_out_loader: Iterable | None = None,
 ) -> Calibrated:
     """Estimate gamma on the fine-tuning data and fold it into a copy of `model`.
 
     model : logits (N, C) for a batch; C comes from its output. train_loader : batches (images, labels) of the
     fine-tuning data without augmentation, labels (N,) int64 of seen classes only. seen : their class indices. method :
     a name in `ESTIMATORS`, or `auto`. pretrained : the model before fine-tuning with the same outputs, for methods that
-    compare with it. Raises UserError for a label of an absent class, an empty loader, an unknown method, and what
-    `ClassSplit`, `estimate_gamma` and `fold_gamma` refuse. Source: DESIGN section 3; the estimators name theirs.
+    compare with it.
+
+    absent_share : the fraction of absent-class samples expected in use, for methods that weigh the groups; None
+    estimates it if both loaders below are given, else takes the share of absent classes. unlabelled_loader : batches of
+    images of all classes as they occur in use, alone or followed by labels, which are not read; for transductive
+    methods. held_out_loader : batches (images, labels) of seen classes that were not trained on.
+
+    Raises UserError for a label of an absent class, an empty loader, an unknown method, a share or images that it has
+    no use for, and what `ClassSplit`, `estimate_gamma` and `fold_gamma` refuse. Source: DESIGN section 3; the
+    estimators name theirs.
     """
-    method = resolve(method, frozenset({PRETRAINED} if pretrained is not None else ()))
+    method = choose_method(method, pretrained, absent_share, unlabelled_loader, held_out_loader)
     models = [model] if pretrained is None else [model, pretrained]
     logits, labels, probe = collect_logits(models, train_loader, seen)
+    unlabelled = held_out = None
+    if unlabelled_loader is not None:
+        unlabelled = collect_unlabelled(model, unlabelled_loader)
+    if held_out_loader is not None:
+        held_out = collect_logits([model], held_out_loader, seen)[0][0]
     pretrained_logits = logits[1] if pretrained is not None else None
-    result = calibrate_logits(logits[0], labels, seen, method, pretrained_logits)
+    result = calibrate_logits(logits[0], labels, seen, method, pretrained_logits, absent_share, unlabelled, held_out)
     split = ClassSplit(logits[0].shape[1], seen)
     folded = fold_gamma(model, split, result.gamma, probe)
     return Calibrated(folded, result.gamma, result.report)
@@ -64,12 +82,16 @@ def calibrate_logits(
     seen: Sequence[int],
     method: str = "alg",
     pretrained_logits: torch.Tensor | None = None,
+    absent_share: float | None = None,
+    unlabelled_logits: torch.Tensor | None = None,
+    held_out_logits: torch.Tensor | None = None,
 ) -> Calibrated:
     """gamma and the report from logits (N, C), without a model; arguments and errors as in `calibrate`.
 
-    pretrained_logits : (N, C) of the same samples before fine-tuning, or None. Source: ours.
+    pretrained_logits : (N, C) of the same samples before fine-tuning, or None. unlabelled_logits (N', C),
+    held_out_logits (N'', C) : of the fine-tuned model, or None. Source: ours.
     """
-    method = resolve(method, frozenset({PRETRAINED} if pretrained_logits is not None else ()))
+    method = choose_method(method, pretrained_logits, absent_share, unlabelled_logits, held_out_logits)
     split = ClassSplit(logits.shape[-1], seen)
     refuse_absent(labels, split)
     if pretrained_logits is not None and pretrained_logits.shape != logits.shape:
@@ -77,7 +99,12 @@ def calibrate_logits(
             f"the pre-trained logits have shape {tuple(pretrained_logits.shape)} and the fine-tuned ones "
             f"{tuple(logits.shape)}; both must have the same samples and classes"
         )
-    gamma = estimate_gamma(method, Evidence(logits, labels, split, pretrained_logits))
+    share, evidence = None, Evidence(logits, labels, split, pretrained_logits, target_logits=unlabelled_logits)
+    if ESTIMATORS[method].takes_share:
+        share = assumed_share(absent_share, unlabelled_logits, held_out_logits, split)
+        if share["source"] != CLASSES:
+            evidence = replace(evidence, absent_share=share["value"])
+    gamma = estimate_gamma(method, evidence)
     own_data = {"samples": len(labels), "acc_ss": accuracies(logits, labels, split)["acc_ss"]}
     for when, z in (("before", logits), ("after", shift_logits(logits, split, gamma))):
         own_data[when] = {
@@ -90,9 +117,21 @@ def calibrate_logits(
         "num_classes": split.num_classes,
         "seen": list(split.seen),
         "absent": list(split.absent),
+        "absent_share": share,
         "fine_tuning_data": own_data,
     }
     return Calibrated(None, gamma, report)
+
+
+def choose_method(
+    method: str, pretrained: object, absent_share: float | None, unlabelled: object, held_out: object
+) -> str:
+    """The estimator that `method` means for what is given; what is not given is None. Raises UserError."""
+    given = {PRETRAINED: pretrained, UNLABELLED: unlabelled}
+    holds = frozenset(name for name, part in given.items() if part is not None)
+    method = resolve(method, holds, knows_share=absent_share is not None or held_out is not None)
+    check_options(method, absent_share, unlabelled is not None, held_out is not None)
+    return method
 
 
 def assess(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma: float) -> dict:
@@ -152,6 +191,21 @@ def collect_logits(
     if not labels:
         raise UserError("the data has no batch; give at least one image of the fine-tuning data")
     return [torch.cat(part) for part in parts], torch.cat(labels), probe
+
+
+def collect_unlabelled(model: nn.Module, loader: Iterable) -> torch.Tensor:
+    """Logits (N, C) on the CPU from batches of images, alone or followed by labels, which are not read.
+
+    Raises UserError for an empty loader.
+    """
+    parts = []
+    for batch in progress(loader, "unlabelled"):
+        images = batch[0] if isinstance(batch, (list, tuple)) else batch
+        logits = logits_of(model, _placed(images, model)).cpu()
+        parts.append(logits.to(torch.promote_types(logits.dtype, torch.float32)))
+    if not parts:
+        raise UserError("the unlabelled data has no batch; give at least one image of the target")
+    return torch.cat(parts)
 
 
 def refuse_absent(labels: torch.Tensor, split: ClassSplit) -> None:

@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 
 from ..analysis.gamma.curve import seen_absent_curve
-from ..analysis.gamma.estimators import PRETRAINED, resolve
 from ..analysis.metrics.accuracy import accuracies
 from ..core import files, paths
 from ..core.device import reuse_memory
@@ -15,13 +14,15 @@ from ..core.errors import UserError
 from ..models import user_weights
 from ..models.gamma_bias import fold_gamma
 from . import page
-from .calibrate import assess, calibrate_logits
+from .calibrate import assess, calibrate_logits, choose_method
 from .inputs import Inputs, from_images, from_logits, is_logits
 
 
 def calibrate_files(arguments: argparse.Namespace) -> None:
     """Calibrate as the parsed arguments say, and write the results. Raises UserError before anything is written."""
-    arguments.method = resolve(arguments.method, frozenset({PRETRAINED} if arguments.pretrained else ()))
+    arguments.method = choose_method(
+        arguments.method, arguments.pretrained, arguments.absent_share, arguments.unlabelled, arguments.held_out
+    )
     ready = is_logits(arguments.data)
     outputs = _outputs(arguments, ready)
     inputs = from_logits(arguments) if ready else from_images(arguments)
@@ -33,7 +34,16 @@ def calibrate_files(arguments: argparse.Namespace) -> None:
 
     reuse_memory()
     split, data = inputs.split, inputs.measure()
-    result = calibrate_logits(data.logits, data.labels, split.seen, arguments.method, data.pretrained_logits)
+    result = calibrate_logits(
+        data.logits,
+        data.labels,
+        split.seen,
+        arguments.method,
+        data.pretrained_logits,
+        arguments.absent_share,
+        data.unlabelled_logits,
+        data.held_out_logits,
+    )
     report = result.report | inputs.about | {"class_names": inputs.names or None}
     curve = None
     if data.test_logits is not None:
@@ -67,16 +77,21 @@ def _outputs(arguments: argparse.Namespace, ready: bool) -> dict[str, Path]:
         )
     if not ready and lacking:
         raise UserError(f"--{lacking[0]} is missing; images need --model and --checkpoint, ready logits neither")
-    if arguments.test and is_logits(arguments.test) != ready:
-        raise UserError("--data and --test are of different kinds; give images for both, or ready logits for both")
+    for name in ("test", "unlabelled", "held_out"):
+        path = getattr(arguments, name)
+        if path and is_logits(path) != ready:
+            raise UserError(
+                f"--data and --{name.replace('_', '-')} are of different kinds; give images for both, or ready logits "
+                "for both"
+            )
     suffix = ".json" if ready else ".safetensors"
     if arguments.output.suffix != suffix:
         raise UserError(f"--output is {paths.display(arguments.output)}; its name must end in {suffix} here")
     outputs = {} if ready else {"checkpoint": arguments.output}
     outputs["report"] = arguments.output.with_suffix(".json")
     outputs["page"] = arguments.output.with_suffix(".html")
-    inputs = (arguments.checkpoint, arguments.pretrained, arguments.data, arguments.test, arguments.classes)
-    given = {path.resolve() for path in inputs if path}
+    names = ("checkpoint", "pretrained", "data", "test", "unlabelled", "held_out", "classes")
+    given = {path.resolve() for path in (getattr(arguments, name) for name in names) if path}
     for path in outputs.values():
         if path.resolve() in given:
             raise UserError(f"{paths.display(path)} is an input too; choose another --output")

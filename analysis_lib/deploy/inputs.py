@@ -10,13 +10,21 @@ import timm.data
 import torch
 from torch import nn
 
-from ..benchmarks.user_images import ImageBatches, Source, class_id, class_names, is_manifest, open_source
+from ..benchmarks.user_images import (
+    ImageBatches,
+    Source,
+    class_id,
+    class_names,
+    is_manifest,
+    open_source,
+    open_unlabelled,
+)
 from ..core import external_files, paths
 from ..core.class_split import ClassSplit
 from ..core.device import pick_device
 from ..core.errors import UserError
 from ..models import user_weights
-from .calibrate import collect_logits, refuse_absent
+from .calibrate import collect_logits, collect_unlabelled, refuse_absent
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class Measured:
     logits (N, C), labels (N,) : of the fine-tuning data.
     pretrained_logits (N, C) : of the pre-trained model on the same samples.
     test_logits, test_labels, test_pretrained_logits : the same for the test data.
+    unlabelled_logits (N', C), held_out_logits (N'', C) : of unlabelled images, and of held-out images of seen classes.
     probe : two images.
     """
 
@@ -35,6 +44,8 @@ class Measured:
     test_logits: torch.Tensor | None = None
     test_labels: torch.Tensor | None = None
     test_pretrained_logits: torch.Tensor | None = None
+    unlabelled_logits: torch.Tensor | None = None
+    held_out_logits: torch.Tensor | None = None
     probe: torch.Tensor | None = None
 
 
@@ -66,7 +77,7 @@ def from_logits(arguments: argparse.Namespace) -> Inputs:
     names = _names(arguments, [], logits.shape[1])
     split = _split(arguments, names, logits.shape[1])
     refuse_absent(labels, split)
-    pretrained = test = test_labels = None
+    pretrained = test = test_labels = unlabelled = held_out = None
     if arguments.pretrained:
         pretrained, its_labels = external_files.read_logits(arguments.pretrained)
         if pretrained.shape != logits.shape or not torch.equal(its_labels, labels):
@@ -76,13 +87,18 @@ def from_logits(arguments: argparse.Namespace) -> Inputs:
             )
     if arguments.test:
         test, test_labels = external_files.read_logits(arguments.test)
-        if test.shape[1] != logits.shape[1]:
-            raise UserError(
-                f"{paths.display(arguments.test)} has {test.shape[1]} classes and {paths.display(arguments.data)} "
-                f"{logits.shape[1]}; give logits of the same model"
-            )
+        _check_width(test, arguments.test, logits, arguments.data)
         _check_test(test_labels, split, arguments.test)
-    measured = Measured(logits, labels, pretrained, test, test_labels)
+    if arguments.unlabelled:
+        unlabelled = external_files.read_unlabelled_logits(arguments.unlabelled)
+        _check_width(unlabelled, arguments.unlabelled, logits, arguments.data)
+    if arguments.held_out:
+        held_out, its_labels = external_files.read_logits(arguments.held_out)
+        _check_width(held_out, arguments.held_out, logits, arguments.data)
+        _check_held_out(its_labels, split, arguments.held_out)
+    measured = Measured(
+        logits, labels, pretrained, test, test_labels, unlabelled_logits=unlabelled, held_out_logits=held_out
+    )
     about = {"data": str(arguments.data), "samples": len(labels)}
     return Inputs(split, names, None, about, lambda: measured)
 
@@ -108,15 +124,23 @@ def from_images(arguments: argparse.Namespace) -> Inputs:
     sources = [open_source(arguments.data, "train")]
     if arguments.test:
         sources.append(open_source(arguments.test, "test"))
+    if arguments.held_out:
+        sources.append(open_source(arguments.held_out, "test"))
+    unlabelled = open_unlabelled(arguments.unlabelled) if arguments.unlabelled else []
     names = _names(arguments, sources, num_classes)
     split = _split(arguments, names, num_classes)
     data = [_Data(source.files, source.labels(names, num_classes)) for source in sources]
-    own, test = data[0], data[-1] if arguments.test else None
+    own, test = data[0], data[1] if arguments.test else None
+    held_out = data[-1] if arguments.held_out else None
     if is_manifest(arguments.data):  # it lists the absent classes' training images too
         own = own.where(split.is_seen(own.labels))
     refuse_absent(own.labels, split)
     if test:
         _check_test(test.labels, split, arguments.test)
+    if held_out:
+        if is_manifest(arguments.held_out):  # its test part has absent classes too
+            held_out = held_out.where(split.is_seen(held_out.labels))
+        _check_held_out(held_out.labels, split, arguments.held_out)
     models = [model]
     if arguments.pretrained:
         pretrained = _load(arguments, arguments.pretrained, device)
@@ -150,6 +174,12 @@ def from_images(arguments: argparse.Namespace) -> Inputs:
             found |= {"test_logits": logits[0], "test_labels": labels}
             if arguments.pretrained:
                 found["test_pretrained_logits"] = logits[1]
+        if unlabelled:
+            batches = ImageBatches(unlabelled, torch.zeros(len(unlabelled)), transform, arguments.batch_size)
+            found["unlabelled_logits"] = collect_unlabelled(model, batches)
+        if held_out:
+            batches = ImageBatches(held_out.files, held_out.labels, transform, arguments.batch_size)
+            found["held_out_logits"] = collect_logits([model], batches, split.seen)[0][0]
         return Measured(**found)
 
     return Inputs(split, names, model, about, measure)
@@ -194,6 +224,23 @@ def _check_test(labels: torch.Tensor, split: ClassSplit, path: Path) -> None:
         raise UserError(
             f"{paths.display(path)} has {'no absent' if seen.all() else 'no seen'} class; --test takes samples of "
             "both, to show what each wins and loses"
+        )
+
+
+def _check_width(other: torch.Tensor, path: Path, logits: torch.Tensor, data: Path) -> None:
+    if other.shape[1] != logits.shape[1]:
+        raise UserError(
+            f"{paths.display(path)} has {other.shape[1]} classes and {paths.display(data)} {logits.shape[1]}; give "
+            "logits of the same model"
+        )
+
+
+def _check_held_out(labels: torch.Tensor, split: ClassSplit, path: Path) -> None:
+    known = (labels >= 0) & (labels < split.num_classes)
+    if not len(labels) or not known.all() or not split.is_seen(labels).all():
+        raise UserError(
+            f"{paths.display(path)} has no sample, or one that is not of the seen classes; --held-out takes samples of "
+            "seen classes that were not trained on"
         )
 
 

@@ -14,6 +14,7 @@ from ..analysis.gamma.curve import SeenAbsentCurve
 from ..analysis.metrics.accuracy import max_over
 from ..core.class_split import ClassSplit
 from ..plots import calibration, style
+from .absent_share import CLASSES, ESTIMATED, GIVEN
 
 COLUMNS = {"acc_sy": "seen, Acc_S/Y", "acc_uy": "absent, Acc_U/Y", "acc_yy": "all, Acc_Y/Y"}
 ROWS = {
@@ -22,6 +23,7 @@ ROWS = {
     "after": "calibrated",
     "oracle": "best constant (oracle: chosen on these test labels)",
 }
+SOURCES = {CLASSES: "their share of the classes", GIVEN: "given", ESTIMATED: "estimated from unlabelled samples"}
 # fractions: least plausible accuracy, samples moved to absent classes, and distance to gamma* that need a word
 ENOUGH, MANY, FAR = 0.5, 0.1, 0.02
 
@@ -45,6 +47,7 @@ def advice(report: dict) -> list[str]:
             f"{own['after']['predicted_absent']:.0%} of the fine-tuning samples are now predicted as absent classes, "
             f"against {own['before']['predicted_absent']:.0%} before: gamma may be too large."
         )
+    lines += _share_advice(report["absent_share"])
     if not test:
         lines.append(
             "Nothing here measures the absent classes. If you have labelled samples of them, pass them with --test."
@@ -73,12 +76,37 @@ def advice(report: dict) -> list[str]:
     return lines
 
 
+def _share_advice(share: dict | None) -> list[str]:
+    """What share of absent samples was assumed, and how it could be known better; nothing if none was."""
+    if not share:
+        return []
+    found, value = share["estimate"], f"{share['value']:.0%}"
+    measured = ""
+    if found:
+        measured = (
+            f"{found['share']:.0%} ({found['low']:.0%} to {found['high']:.0%}), from {found['n_unlabelled']} "
+            f"unlabelled and {found['n_held_out']} held-out samples"
+        )
+    if share["source"] == ESTIMATED:
+        return [f"The share of absent samples is estimated as {measured}."]
+    if share["source"] == GIVEN:
+        line = f"The share of absent samples was given: {value}."
+        if found and not found["low"] <= share["value"] <= found["high"]:
+            line += f" The unlabelled samples say otherwise: {measured}. Check which is right."
+        return [line]
+    line = (
+        f"{value} of the samples in use are assumed to be of absent classes, which is their share of the classes. If "
+        "you expect another, say so with --absent-share; or give --unlabelled and --held-out, and it is estimated."
+    )
+    return [line]
+
+
 def page(report: dict, pictures: dict[str, Figure], loading: str) -> str:
     """The HTML text. pictures : figures under their captions; loading : Python code that loads the result, or empty."""
     templates = jinja2.Environment(loader=jinja2.PackageLoader(__package__, "."), autoescape=True)
     drawn = {caption: _svg(figure) for caption, figure in pictures.items()}
     template = templates.get_template("page.html")
-    return template.render(report=report, columns=COLUMNS, rows=ROWS, loading=loading, pictures=drawn)
+    return template.render(report=report, columns=COLUMNS, rows=ROWS, sources=SOURCES, loading=loading, pictures=drawn)
 
 
 def _svg(figure: Figure) -> str:

@@ -1,6 +1,13 @@
 """Figures: each draw_x takes tidy data and axes and returns the axes; save_figure writes the same bytes each time."""
 
-from .calibration import draw_accuracy_by_gamma, draw_curves, draw_gamma, draw_regrets, draw_seen_confusions
+from .calibration import (
+    draw_accuracy_by_gamma,
+    draw_curves,
+    draw_gamma,
+    draw_label_shift,
+    draw_regrets,
+    draw_seen_confusions,
+)
 from .explanation import (
     draw_correlations,
     draw_influences,
@@ -27,6 +34,7 @@ __all__ = [
     "draw_images",
     "draw_influences",
     "draw_intervals",
+    "draw_label_shift",
     "draw_motion",
     "draw_pulls",
     "draw_region_legend",

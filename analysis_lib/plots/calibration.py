@@ -9,7 +9,7 @@ import torch
 from matplotlib.axes import Axes
 
 from ..analysis.gamma.curve import SeenAbsentCurve
-from ..analysis.gamma.estimators import ESTIMATORS
+from ..analysis.gamma.estimators import ESTIMATORS, MATCHED_STAND_IN, NONE
 from ..analysis.gamma.posthoc import BASELINES
 from ..analysis.metrics import METRICS
 from .series import COLOURS
@@ -113,6 +113,27 @@ def draw_regrets(regrets: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
     ax.set_yticks(list(places.values()), [METHODS[method].title for method in places])
     ax.set(xlabel="regret: Acc$_{Y/Y}$ of the cross-fitted oracle minus the method's (points)", xlim=(-2, 60))
+    return ax
+
+
+def draw_label_shift(regrets: pd.DataFrame, ax: Axes) -> Axes:
+    """The regret over the share of absent samples: a line for each method and told share, with 95 % intervals.
+
+    regrets : from the study of label shift, with columns absent_share, told, method, regret, low, high.
+    """
+    dashes = {"nothing": ":", "classes": "--", "true": "-", "estimated": "-."}
+    named = {"classes": ", share of the classes", "true": ", true share", "estimated": ", estimated share"}
+    colours = {NONE: BOTH, "stand_in": SEEN, MATCHED_STAND_IN: ABSENT}
+    for method, colour in colours.items():
+        for told, rows in regrets[regrets["method"] == method].groupby("told", sort=False):
+            label = METHODS[method].title.replace("\n", " ") + named.get(told, "")
+            known = {"color": colour, "linestyle": dashes[told], "marker": METHODS[method].marker}
+            ax.plot(100 * rows["absent_share"], 100 * rows["regret"], label=label, **known)
+            ax.fill_between(
+                100 * rows["absent_share"], 100 * rows["low"], 100 * rows["high"], color=colour, alpha=0.08, linewidth=0
+            )
+    ax.legend(fontsize=8)
+    ax.set(xlabel="absent images (%)", ylabel="accuracy below the oracle's (points)", ylim=(0, None))
     return ax
 
 

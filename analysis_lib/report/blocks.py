@@ -7,7 +7,17 @@ table of means says how many seeds, runs or samples (n) stand behind it; what us
 
 import pandas as pd
 
-from ..analysis.gamma.estimators import AUTO, ESTIMATORS, HALVES, ORACLE, PRETRAINED, THIRDS, UNLABELLED
+from ..analysis.gamma.estimators import (
+    AUTO,
+    ESTIMATORS,
+    HALVES,
+    MATCHED_STAND_IN,
+    NONE,
+    ORACLE,
+    PRETRAINED,
+    THIRDS,
+    UNLABELLED,
+)
 from ..core.errors import UserError
 from .markdown import interval, number, spread, table
 
@@ -217,20 +227,42 @@ def estimators(ref) -> str:
 
 
 def label_shift(ref) -> str:
-    """Transductive estimators where absent images are rarer or more frequent than their classes: median, worst
-    setting.
+    """The regret in points where a share of the images is absent, for estimates told the share of the classes or
+    another.
     """
-    found = ref.table("09_mismatch")
+    found = ref.table("09_label_shift_regret")
     columns = {
-        "matched share": ("classes", "matched_share (transductive)"),
-        "its mean with stand-ins": ("classes", "matched_stand_in (transductive)"),
-        "matched share, told the true share": ("true", "matched_share (transductive)"),
+        "no shift": ("nothing", NONE),
+        "stand-ins, share of the classes": ("classes", "stand_in"),
+        "stand-ins, true share": ("true", "stand_in"),
+        "stand-ins, estimated share": ("estimated", "stand_in"),
+        "matched with stand-ins, share of the classes": ("classes", MATCHED_STAND_IN),
+        "matched with stand-ins, true share": ("true", MATCHED_STAND_IN),
+        "matched with stand-ins, estimated share": ("estimated", MATCHED_STAND_IN),
     }
     rows = []
     for share, own in found.groupby("absent_share"):
-        picked = (find(own, assumed=assumed, method=method) for assumed, method in columns.values())
-        rows.append([f"{100 * share:.0f} %", *(f"{number(row['median'])}, {number(row['worst'])}" for row in picked)])
-    return table(rows, [f"absent images in the pool ({seeds(found)})", *columns])
+        picked = (find(own, told=told, method=method) for told, method in columns.values())
+        rows.append([f"{100 * share:.0f} %", *(interval(row, value="regret", **PERCENT) for row in picked)])
+    return table(rows, [f"absent images ({seeds(found)})", *columns])
+
+
+def absent_share(ref) -> str:
+    """How far estimates of the absent share are from the truth, in points, and how often the interval holds it."""
+    found = ref.table("09_absent_share_errors")
+    ways = list(found["estimate"].unique())
+    rows = []
+    for share, own in found.groupby("absent_share"):
+        errors = []
+        for way in ways:
+            row = find(own, estimate=way)
+            errors.append(f"{number(row['bias'], sign=True, **PERCENT)} ± {number(row['spread'], **PERCENT)}")
+        covered = own.dropna(subset="covered")
+        covers = ", ".join(f"{number(row['covered'])}" for _, row in covered.iterrows())
+        rows.append([f"{100 * share:.0f} %", *errors, covers])
+    with_interval = found.dropna(subset="covered")["estimate"].unique()
+    head = [f"absent images (n = {int(found['n'].max())} pools)", *ways, f"interval covers: {', '.join(with_interval)}"]
+    return table(rows, head)
 
 
 # why
@@ -451,6 +483,7 @@ TABLES = {
         learning_rates,
         estimators,
         label_shift,
+        absent_share,
         first_step,
         step_check,
         gain_prediction,

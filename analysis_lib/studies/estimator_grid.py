@@ -17,7 +17,6 @@ import torch
 from ..analysis.gamma.cross_fitting import cross_fitted_right
 from ..analysis.gamma.curve import shift_logits
 from ..analysis.gamma.estimators import ESTIMATORS, NONE, ORACLE
-from ..analysis.gamma.estimators.prior_matching import matched_share_gamma
 from ..analysis.stats.bootstrap import draw_cluster_resamples, resampled_means
 from ..benchmarks import grid, recipe
 from ..benchmarks.manifest import load_manifest
@@ -28,7 +27,6 @@ from ..runs.plan import plan
 from ..runs.run_set import FINE_TUNED, RunSet, batchnorm_only
 from . import calibration
 
-MATCHED, MATCHED_STAND_IN = "matched_share (transductive)", "matched_stand_in (transductive)"
 CROSS_FITTED = "gamma*, cross-fitted (oracle)"
 SUMMARIES = ("median", "worst")  # over the settings
 REGRET, RECOVERED = "regret", "recovered_gain"
@@ -150,64 +148,6 @@ def _measures(accuracy: torch.Tensor, methods: list[str], n_cells: int) -> dict[
     regret = torch.cat([regret, regret.quantile(0.5, 1, keepdim=True), regret.amax(1, keepdim=True)], 1)
     summaries = [worthwhile.nanquantile(q, dim=1, keepdim=True) for q in (0.5, 0.0)]
     return {"gain": gain, REGRET: regret, RECOVERED: torch.cat([recovered, *summaries], 1)}
-
-
-def mismatch(
-    cells: dict[tuple[float, int], RunSet], absent_shares: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9)
-) -> pd.DataFrame:
-    """Transductive estimators under label shift: absent samples rarer or more frequent than their classes.
-
-    The pool that chooses gamma has all test samples of one group, and as many of the other, drawn by a named seed, as
-    give the absent samples their share. Matching assumes the share of the `classes`, or knows the `true` one. All test
-    samples are scored, as in `shares`. Columns: absent_share, assumed, method, median, worst (recovered gain, over
-    settings), n_pool (samples of the smallest pool), n_cells, n_seeds.
-    """
-    found = []
-    for cell, runs in cells.items():
-        for spec in runs.specs:
-            split, curve = runs.split(spec), runs.curve(spec, spec.epochs)
-            stand_in = calibration.choose_gamma(runs, spec, "stand_in")
-            none, best = curve.at(0.0).acc_yy, curve.best().acc_yy
-            for absent_share in absent_shares:
-                pool = _pool(runs, spec, absent_share)
-                for assumed, share in (("classes", None), ("true", absent_share)):
-                    matched = matched_share_gamma(pool, split, share)
-                    for method, gamma in ((MATCHED, matched), (MATCHED_STAND_IN, (matched + stand_in) / 2)):
-                        found.append(
-                            {
-                                "absent_share": absent_share,
-                                "assumed": assumed,
-                                "method": method,
-                                "cell": cell,
-                                "gain": curve.at(gamma).acc_yy - none,
-                                "oracle": best - none,
-                                "n_pool": len(pool),
-                            }
-                        )
-    keys = ["absent_share", "assumed", "method"]
-    table = pd.DataFrame(found).groupby([*keys, "cell"], as_index=False)
-    table = table.agg(
-        gain=("gain", "sum"), oracle=("oracle", "sum"), n_pool=("n_pool", "min"), n_seeds=("gain", "count")
-    )
-    table["share"] = (table["gain"] / table["oracle"]).where(table["oracle"] > 0)
-    return table.groupby(keys, as_index=False).agg(
-        median=("share", "median"),
-        worst=("share", "min"),
-        n_pool=("n_pool", "min"),
-        n_cells=("share", "count"),
-        n_seeds=("n_seeds", "first"),
-    )
-
-
-def _pool(runs: RunSet, spec: RunSpec, absent_share: float) -> torch.Tensor:
-    """Logits (N', C) of test samples of which the given share is absent."""
-    test = runs.outputs(spec, spec.epochs, "test")
-    seen = runs.split(spec).is_seen(test.labels)
-    order = torch.randperm(len(seen), generator=generator_for("pool", runs.benchmark, spec.seed))
-    absent_rows, seen_rows = order[~seen[order]], order[seen[order]]
-    size = min(len(absent_rows) / absent_share, len(seen_rows) / (1 - absent_share))
-    n_absent, n_seen = round(size * absent_share), round(size * (1 - absent_share))
-    return test.logits[torch.cat([absent_rows[:n_absent], seen_rows[:n_seen]])]
 
 
 def development(benchmark: str, profile: str, device: str = "") -> pd.DataFrame:

@@ -18,7 +18,17 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from analysis_lib import ClassSplit, UserError, accuracies, average_logit_gap, cli, seen_absent_curve, shift_logits
+from analysis_lib import (
+    ClassSplit,
+    UserError,
+    accuracies,
+    average_logit_gap,
+    cli,
+    matched_share_gamma,
+    seen_absent_curve,
+    shift_logits,
+    stand_in_gamma,
+)
 from analysis_lib.analysis.gamma.estimators import PRETRAINED, offered
 from analysis_lib.benchmarks.manifest import COLUMNS, save_manifest
 from analysis_lib.benchmarks.user_images import ImageBatches, open_source
@@ -394,6 +404,146 @@ def test_ready_logits_give_gamma_a_report_and_a_page(tmp_path, capsys, suffix):
         assert (tmp_path / f"{method}.html").exists() and not (tmp_path / f"{method}.safetensors").exists()
 
 
+@pytest.fixture
+def shifted():
+    """Logits in which the seen classes lead by 4, a third of the unlabelled samples are absent, and stand-ins work."""
+    random = torch.Generator().manual_seed(4)
+
+    def samples(labels):
+        return torch.randn(len(labels), 10, generator=random) + 4 * torch.eye(10)[labels]
+
+    train, held_out = torch.tensor(SEEN).repeat(60), torch.tensor(SEEN).repeat(60)
+    unlabelled = torch.cat([torch.tensor(SEEN).repeat(40), torch.tensor(SPLIT.absent).repeat(20)])
+    lead = 4.0 * SPLIT.seen_mask
+    before = samples(train)
+    return {
+        "train": (before + lead, train),
+        "pre": (before, train),
+        "held_out": (samples(held_out) + lead, held_out),
+        "unlabelled": (samples(unlabelled) + lead, unlabelled),
+    }
+
+
+def test_unlabelled_samples_tell_the_absent_share_and_choose_gamma(shifted):
+    """By default the share is that of the classes; a given one comes before the estimate, which comes before that."""
+    (train, labels), (before, _), (held_out, _), (pool, pool_labels) = (
+        shifted[name] for name in ("train", "pre", "held_out", "unlabelled")
+    )
+    found = calibrate_logits(train, labels, SEEN, "auto", before, None, pool, held_out)
+    share = found.report["absent_share"]
+    assert found.report["method"] == "matched_stand_in (transductive)" and share["source"] == "estimated"
+    assert share["value"] == share["estimate"]["share"] == pytest.approx(1 / 3, abs=0.12)
+    assert share["estimate"]["low"] <= 1 / 3 <= share["estimate"]["high"]
+    assert (share["estimate"]["n_unlabelled"], share["estimate"]["n_held_out"]) == (300, 300)
+    stand_in = stand_in_gamma(train, before, labels, SPLIT, absent_share=share["value"])
+    matched = matched_share_gamma(pool, SPLIT, share["value"])
+    assert found.gamma == pytest.approx((stand_in + matched) / 2)
+    right = assess(pool, pool_labels, SPLIT, found.gamma)
+    assert right["after"]["acc_yy"] > right["before"]["acc_yy"] + 0.2
+
+    given = calibrate_logits(train, labels, SEEN, "stand_in", before, 0.9, pool, held_out)
+    assert given.report["absent_share"] == {"value": 0.9, "source": "given", "estimate": share["estimate"]}
+    assert given.gamma == stand_in_gamma(train, before, labels, SPLIT, absent_share=0.9)
+    untold = calibrate_logits(train, labels, SEEN, "auto", before, None, pool)
+    assert untold.report["method"] == "stand_in", "matching does harm where the share of the pool is unknown"
+    assert untold.report["absent_share"] == {"value": 0.5, "source": "classes", "estimate": None}
+    assert untold.gamma == stand_in_gamma(train, before, labels, SPLIT)
+    alone = calibrate_logits(train, labels, SEEN, "auto", None, None, pool, held_out)
+    assert alone.gamma == matched_share_gamma(pool, SPLIT, share["value"])
+    assert calibrate_logits(train, labels, SEEN, "alg").report["absent_share"] is None
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".csv", ".safetensors"])
+def test_the_command_line_takes_unlabelled_logits_and_a_share(shifted, tmp_path, capsys, suffix):
+    def save(name, logits, labels=None):
+        tensors = {"logits": logits} | ({} if labels is None else {"labels": labels})
+        path = tmp_path / f"{name}{suffix}"
+        if suffix == ".npz":
+            np.savez(path, **{key: tensor.numpy() for key, tensor in tensors.items()})
+        elif suffix == ".csv":
+            columns = {f"logits_{c}": logits[:, c].numpy() for c in range(10)}
+            columns |= {} if labels is None else {"labels": labels.numpy()}
+            pd.DataFrame(columns).to_csv(path, index=False)
+        else:
+            safetensors.torch.save_file(tensors, path)
+        return path
+
+    (train, labels), (before, _), (held_out, held_out_labels), (pool, _) = shifted.values()
+    base = ["calibrate", "--data", save("train", train, labels), "--pretrained", save("pre", before, labels)]
+    base += ["--seen", "0,2,3,6,9", "--output", tmp_path / "out.json"]
+    unlabelled = ["--unlabelled", save("pool", pool), "--held-out", save("held", held_out, held_out_labels)]
+    expected = calibrate_logits(train, labels, SEEN, "auto", before, None, pool, held_out)
+    for options, method, source, line in (
+        (unlabelled, "matched_stand_in (transductive)", "estimated", "The share of absent samples is estimated as"),
+        ([*unlabelled, "--absent-share", "0.95"], "matched_stand_in (transductive)", "given", "say otherwise"),
+        ([*unlabelled, "--method", "matched_share"], "matched_share (transductive)", "estimated", "estimated as"),
+        (["--absent-share", "0.1"], "stand_in", "given", "The share of absent samples was given: 10%."),
+        ([], "stand_in", "classes", "50% of the samples in use are assumed to be of absent classes"),
+    ):
+        assert main([*base, *options]) == 0, capsys.readouterr().err
+        report = json.loads((tmp_path / "out.json").read_text())
+        assert report["method"] == method and report["absent_share"]["source"] == source
+        assert any(line in said for said in report["advice"]) and line in capsys.readouterr().out
+        assert "Assumed share of absent samples in use:" in (tmp_path / "out.html").read_text()
+        if options is unlabelled:
+            assert report["gamma"] == pytest.approx(expected.gamma, abs=1e-6)
+
+
+def test_the_command_line_takes_unlabelled_images(newcomer, tmp_path, capsys):
+    """A flat folder of images is enough, and equals the same images given as logits."""
+    (tmp_path / "flat").mkdir()
+    for file in sorted((newcomer / "test").rglob("*.png")):
+        shutil.copy(file, tmp_path / "flat" / f"{NAMES.index(file.parent.name)}_{file.name}")
+    for c in SEEN:
+        shutil.copytree(newcomer / "test" / NAMES[c], tmp_path / "held" / NAMES[c])
+    output = tmp_path / "out.safetensors"
+    options = ["--unlabelled", tmp_path / "flat", "--held-out", tmp_path / "held"]
+    assert main(command(newcomer, output, *options)) == 0, capsys.readouterr().err
+    report = json.loads(output.with_suffix(".json").read_text())
+    estimate = report["absent_share"]["estimate"]
+    assert (estimate["n_unlabelled"], estimate["n_held_out"]) == (400, 200) and estimate["low"] <= 0.5
+    models = []
+    for name in ("finetuned", "pretrained"):
+        models.append(timm.create_model(ARCH, num_classes=10))
+        models[-1].load_state_dict(external_files.read_weights(newcomer / f"{name}.pth")[0])
+    loaders = []
+    for folder in (newcomer / "train", tmp_path / "held"):
+        source = open_source(folder, "test")
+        loaders.append([(pictures(source.files), source.labels(NAMES, 10))])
+    images = pictures(sorted((tmp_path / "flat").iterdir()))
+    for batches in ([images], [(images, torch.full((400,), 99))]):
+        found = calibrate(
+            models[0], loaders[0], SEEN, "auto", models[1], unlabelled_loader=batches, held_out_loader=loaders[1]
+        )
+        assert found.gamma == pytest.approx(report["gamma"], abs=1e-3)
+        assert found.report["absent_share"]["value"] == pytest.approx(report["absent_share"]["value"], abs=0.02)
+
+
+def pictures(image_files):
+    """The prepared images of files, (N, 3, 32, 32)."""
+    arrays = [np.asarray(Image.open(file)).copy() for file in image_files]
+    return torch.stack([prepared(torch.from_numpy(array).permute(2, 0, 1)) for array in arrays])
+
+
+def test_a_share_or_images_without_a_use_are_refused(shifted):
+    (train, labels), (before, _), (held_out, _), (pool, _) = shifted.values()
+    takers = "leave that out, or choose one of the methods stand_in, stand_in_sure, .*matched_share, matched_stand_in"
+    for arguments, sentence in (
+        (("alg", before, 0.3), f"alg has no use for an absent share; {takers}"),
+        (("auto", None, 0.3), f"max_gap has no use for an absent share; {takers}"),
+        (("alg", before, None, pool), f"alg has no use for unlabelled images; {takers}"),
+        (("stand_in", before, 1.3), "the share of absent samples is 1.3; expected a fraction from 0 to 1"),
+        (("stand_in", before, None, None, held_out), "held-out images of seen classes serve only to estimate"),
+        (("matched_share", before), "looks at unlabelled images of the target; give them, or choose another"),
+        (("matched_stand_in", None, None, pool), "compares with the pre-trained model"),
+        (("stand_in", before, None, pool[:, :9], held_out), r"the target logits have shape \(300, 9\)"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            calibrate_logits(train, labels, SEEN, *arguments)
+    with pytest.raises(UserError, match="the unlabelled data has no batch"):
+        calibrate(nn.Linear(4, 10), [(torch.rand(2, 4), torch.tensor([0, 2]))], SEEN, "matched_share", None, 0.5, [])
+
+
 def test_assess_adds_up():
     random = torch.Generator().manual_seed(2)
     labels = torch.arange(200) % 10
@@ -520,6 +670,14 @@ MISTAKES = {  # options on top of a good command, and the sentence
     "--test N/train": r"\S+train has no absent class; --test takes samples of both",
     "--test M/good.npz": r"--data and --test are of different kinds",
     "--method best": r"unknown method 'best'; available: alg, alg_change, auto",
+    "--method matched_share": r"matched_share \(transductive\) looks at unlabelled images of the target",
+    "--absent-share 2": r"the share of absent samples is 2.0; expected a fraction from 0 to 1",
+    "--absent-share 0.2 --method alg": r"alg has no use for an absent share; .*stand_in, stand_in_sure",
+    "--unlabelled M/empty": r"\S+empty has no images; give a folder with images below it",
+    "--unlabelled M/none": r"there is no \S+none; give a folder",
+    "--unlabelled M/good.npz": r"--data and --unlabelled are of different kinds",
+    "--unlabelled N/test --held-out N/test": r"\S+test has no sample, or one that is not of the seen classes",
+    "--held-out N/train": r"held-out images of seen classes serve only to estimate the absent share of unlabelled",
     "--image-size 0": r"--image-size is 0; give a positive number",
     "--batch-size -1": r"--batch-size is -1; give a positive number",
     "--crop-pct 2": r"--crop-pct is 2.0; give a share in \(0, 1\]",
@@ -548,6 +706,11 @@ LOGIT_MISTAKES = {
     "--test M/narrow.npz": r"\S+narrow.npz has 4 classes and \S+good.npz 10; give logits of the same model",
     "--test M/other.npz": r"\S+other.npz has no absent class",
     "--test N/test": r"--data and --test are of different kinds",
+    "--unlabelled M/narrow.npz --method matched_share": r"\S+narrow.npz has 4 classes and \S+good.npz 10",
+    "--unlabelled M/marked.safetensors --method matched_share": r"\S+marked.safetensors has no 'logits', only",
+    "--unlabelled M/unlabelled.npz": r"max_gap has no use for unlabelled images; leave that out",
+    "--unlabelled M/good.npz --held-out M/absent.npz": r"\S+absent.npz has no sample, or one that is not of the seen",
+    "--unlabelled M/columns.csv --method matched_share": r"\S+columns.csv has columns label, logits_0, \.\.\.; exp",
     "--method max_gap_change": r"max_gap_change compares with the pre-trained model",
     "--model resnet18": r"\S+good.npz holds ready logits, so no model is run; leave out --model and --checkpoint",
     "--output OUT.safetensors": r"--output is \S+out.safetensors; its name must end in .json here",

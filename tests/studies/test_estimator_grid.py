@@ -90,19 +90,3 @@ def test_a_setting_with_little_to_gain_has_a_regret_but_no_recovered_gain_in_the
     assert found["regret"][0, :, 1].tolist() == pytest.approx([0.01, 0.1, 0.055, 0.1])
     share = found["recovered_gain"][0, :, 1]
     assert share[0].isnan() and share[1:].tolist() == pytest.approx([0.5, 0.5, 0.5])
-
-
-def test_a_mismatched_pool_has_the_wanted_share(digits):
-    spec = digits.specs[0]
-    test = digits.outputs(spec, spec.epochs, "test")
-    known = {tuple(row.tolist()): bool(seen) for row, seen in zip(test.logits, digits.split(spec).is_seen(test.labels))}
-    for share in (0.1, 0.5, 0.9):
-        pool = estimator_grid._pool(digits, spec, share)
-        absent = [not known[tuple(row.tolist())] for row in pool]
-        assert sum(absent) / len(absent) == pytest.approx(share, abs=0.01)
-        assert len(pool) == len({tuple(row.tolist()) for row in pool}) >= 0.5 * len(known)
-
-
-def test_knowing_the_share_helps_a_thinned_pool(cells):
-    table = estimator_grid.mismatch(cells, (0.1,)).set_index(["assumed", "method"])["median"]
-    assert table["true", estimator_grid.MATCHED] > table["classes", estimator_grid.MATCHED]

@@ -68,13 +68,23 @@ class SeenAbsentCurve:
             acc_yy=float(self.acc_yy[state]),
         )
 
-    def best(self) -> CurvePoint:
+    def best(self, absent_share: float | None = None) -> CurvePoint:
         """The accuracies at gamma*, the state of the largest Acc_Y/Y; among equals the smallest |gamma|.
 
+        absent_share : in place of Acc_Y/Y, the accuracy where this share of samples is absent, `accuracy_at_share`.
         *Oracle* if the curve is computed from test labels: an upper bound for scalar shifts, not a method.
         """
-        top = (self.acc_yy == self.acc_yy.max()).nonzero().squeeze(1)
+        accuracy = self.acc_yy if absent_share is None else accuracy_at_share(self, absent_share)
+        top = (accuracy == accuracy.max()).nonzero().squeeze(1)
         return self.point(int(top[self.gamma[top].abs().argmin()]))
+
+
+def accuracy_at_share(found: CurvePoint | SeenAbsentCurve, absent_share: float) -> float | torch.Tensor:
+    """The accuracy over all classes where a share of the samples is absent: of one gamma, or (K+1,) of every state.
+
+    It is (1 - share) Acc_S/Y + share Acc_U/Y. Source: ours.
+    """
+    return (1 - absent_share) * found.acc_sy + absent_share * found.acc_uy
 
 
 def seen_absent_curve(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> SeenAbsentCurve:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,17 +17,19 @@ from analysis_lib.analysis.gamma.estimators import (
 )
 from analysis_lib.analysis.gamma.estimators.logit_gap import largest_logit_gap
 from analysis_lib.analysis.gamma.estimators.prior_matching import matched_share_gamma
-from analysis_lib.analysis.gamma.estimators.stand_in import stand_in_gamma
+from analysis_lib.analysis.gamma.estimators.stand_in import stand_in_gamma, stand_in_gaps
 
 OFFERED = offered(frozenset({PRETRAINED}))  # what sees the fine-tuning data alone
 COMPARING = [method for method in OFFERED if ESTIMATORS[method].needs]
+SHARE_TAKERS = [name for name, known in ESTIMATORS.items() if known.takes_share]
 
 
 @pytest.fixture
 def evidence(random):
     split = ClassSplit(9, [0, 2, 3, 7])
     labels = torch.tensor(split.seen)[torch.randint(4, (60,), generator=random)]
-    return Evidence(torch.randn(60, 9, generator=random), labels, split, torch.randn(60, 9, generator=random))
+    logits, before, target = (torch.randn(60, 9, generator=random) for _ in range(3))
+    return Evidence(logits, labels, split, before, target_logits=target)
 
 
 def test_the_largest_logit_gap_is_its_definition(evidence):
@@ -52,28 +55,57 @@ def test_without_fine_tuning_there_is_nothing_to_undo(evidence, method):
     assert estimate_gamma(method, same) == 0
 
 
-def stand_in_objective(evidence, gamma):
-    """Expected correct predictions, sample by sample: every seen sample as itself, and as an absent one."""
+def stand_in_objective(evidence, gamma, share):
+    """Expected accuracy where a share of samples is absent: every sample is counted as itself, and as an absent one."""
     split, total = evidence.split, 0.0
     for z, before, y in zip(
         evidence.logits.double().tolist(), evidence.pretrained_logits.double().tolist(), evidence.labels.tolist()
     ):
         shifted = [value + gamma * (c in split.absent) for c, value in enumerate(z)]
-        total += len(split.seen) * (max(range(len(z)), key=shifted.__getitem__) == y)
+        total += (1 - share) * (max(range(len(z)), key=shifted.__getitem__) == y)
         pseudo_absent_logit = before[y] + sum(z[u] - before[u] for u in split.absent) / len(split.absent)
         leads = math.exp(pseudo_absent_logit) / (
             math.exp(pseudo_absent_logit) + math.exp(max(z[u] for u in split.absent))
         )
-        total += len(split.absent) * leads * (pseudo_absent_logit + gamma > max(z[s] for s in split.seen if s != y))
-    return total
+        total += share * leads * (pseudo_absent_logit + gamma > max(z[s] for s in split.seen if s != y))
+    return total / len(evidence.labels)
 
 
-def test_the_stand_in_gamma_has_the_largest_expected_accuracy(evidence):
+@pytest.mark.parametrize("share", [None, 0.0, 0.1, 0.5, 0.9, 1.0])
+def test_the_stand_in_gamma_has_the_largest_expected_accuracy(evidence, share):
     """Against brute force over a fine grid, and exactly the same value inside its own state."""
-    gamma = estimate_gamma("stand_in", evidence)
-    best = stand_in_objective(evidence, gamma)
-    grid = [stand_in_objective(evidence, g / 50) for g in range(-400, 401)]
-    assert max(grid) == pytest.approx(best) and min(grid) < best - 10
+    gamma = estimate_gamma("stand_in", replace(evidence, absent_share=share))
+    share = 5 / 9 if share is None else share
+    best = stand_in_objective(evidence, gamma, share)
+    grid = [stand_in_objective(evidence, g / 50, share) for g in range(-400, 401)]
+    assert max(grid) == pytest.approx(best) and min(grid) < best - 0.02
+
+
+@pytest.mark.parametrize("method", SHARE_TAKERS)
+def test_without_a_share_that_of_the_classes_is_taken(evidence, method):
+    told = {share: estimate_gamma(method, replace(evidence, absent_share=share)) for share in (0.05, 5 / 9, 0.95)}
+    assert estimate_gamma(method, evidence) == told[5 / 9]
+    assert told[0.05] <= told[5 / 9] <= told[0.95] and told[0.05] < told[0.95], "gamma grows with the share"
+    for share in (-0.1, 1.2, math.nan):
+        with pytest.raises(UserError, match=f"share of absent samples is {share}; expected a fraction from 0 to 1"):
+            estimate_gamma(method, replace(evidence, absent_share=share))
+
+
+@pytest.mark.parametrize("method", [method for method in OFFERED if method not in SHARE_TAKERS])
+def test_other_estimators_take_no_share(evidence, method):
+    assert estimate_gamma(method, evidence) == estimate_gamma(method, replace(evidence, absent_share=0.05))
+
+
+def test_stand_in_gaps_are_their_definition(evidence):
+    split, expected = evidence.split, []
+    for z, before, y in zip(
+        evidence.logits.double().tolist(), evidence.pretrained_logits.double().tolist(), evidence.labels.tolist()
+    ):
+        change = sum(z[u] - before[u] for u in split.absent) / len(split.absent)
+        absent = max(before[y] + change, *(z[u] for u in split.absent))
+        expected.append(max(z[s] for s in split.seen if s != y) - absent)
+    found = stand_in_gaps(evidence.logits, evidence.pretrained_logits, evidence.labels, split)
+    assert found.tolist() == pytest.approx(expected)
 
 
 def test_stand_ins_find_an_offset_where_samples_are_alike(random):

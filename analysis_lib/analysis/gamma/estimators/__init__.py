@@ -30,6 +30,7 @@ class Evidence:
     thirds : the folds of cross-validation over classes; each seen class is pseudo-absent in one of them.
     target_logits (N', C) : of the fine-tuned model on target images of all classes.
     target_labels (N',) : int64, for the oracle only.
+    absent_share : of absent samples where the model will be used; None takes the share of absent classes.
     """
 
     logits: torch.Tensor
@@ -40,6 +41,7 @@ class Evidence:
     thirds: Sequence[Fold] | None = None
     target_logits: torch.Tensor | None = None
     target_labels: torch.Tensor | None = None
+    absent_share: float | None = None
 
     @property
     def holds(self) -> frozenset[str]:
@@ -61,12 +63,14 @@ class Estimator:
     gamma : the function from the evidence to gamma.
     title, marker : for figures.
     needs : the data it uses beyond the fine-tuning data.
+    takes_share : whether gamma depends on the share of absent samples in the evidence.
     """
 
     gamma: Callable[[Evidence], float]
     title: str
     marker: str
     needs: frozenset[str] = frozenset()
+    takes_share: bool = False
 
     @property
     def extra_training(self) -> bool:
@@ -101,11 +105,11 @@ def _max_gap_change(e: Evidence) -> float:
 
 
 def _stand_in(e: Evidence) -> float:
-    return stand_in.stand_in_gamma(e.logits, e.pretrained_logits, e.labels, e.split)
+    return stand_in.stand_in_gamma(e.logits, e.pretrained_logits, e.labels, e.split, absent_share=e.absent_share)
 
 
 def _stand_in_sure(e: Evidence) -> float:
-    return stand_in.stand_in_gamma(e.logits, e.pretrained_logits, e.labels, e.split, torch.ones_like)
+    return stand_in.stand_in_gamma(e.logits, e.pretrained_logits, e.labels, e.split, torch.ones_like, e.absent_share)
 
 
 def _pcv(e: Evidence) -> float:
@@ -121,7 +125,7 @@ def _transported_cv(e: Evidence) -> float:
 
 
 def _matched_share(e: Evidence) -> float:
-    return prior_matching.matched_share_gamma(e.target_logits, e.split)
+    return prior_matching.matched_share_gamma(e.target_logits, e.split, e.absent_share)
 
 
 def _matched_stand_in(e: Evidence) -> float:
@@ -133,26 +137,31 @@ def _best(e: Evidence) -> float:
 
 
 NONE, ALG, ORACLE = "none", "alg", "gamma* (oracle)"
+MATCHED, MATCHED_STAND_IN = "matched_share (transductive)", "matched_stand_in (transductive)"
 ESTIMATORS: dict[str, Estimator] = {
     NONE: Estimator(lambda e: 0.0, "no shift", "o"),
     ALG: Estimator(_alg, "ALG", "^"),
     "alg_change": Estimator(_alg_change, "ALG, change", ">", frozenset({PRETRAINED})),
     "max_gap": Estimator(_max_gap, "largest-logit gap", "D"),
     "max_gap_change": Estimator(_max_gap_change, "largest-logit gap, change", "d", frozenset({PRETRAINED})),
-    "stand_in": Estimator(_stand_in, "stand-ins", "s", frozenset({PRETRAINED})),
-    "stand_in_sure": Estimator(_stand_in_sure, "stand-ins, sure", "p", frozenset({PRETRAINED})),
+    "stand_in": Estimator(_stand_in, "stand-ins", "s", frozenset({PRETRAINED}), takes_share=True),
+    "stand_in_sure": Estimator(_stand_in_sure, "stand-ins, sure", "p", frozenset({PRETRAINED}), takes_share=True),
     "pcv": Estimator(_pcv, "PCV", "v", frozenset({HALVES})),
     "pcv_thirds": Estimator(_pcv_thirds, "PCV on thirds", "<", frozenset({THIRDS})),
     "transported_cv": Estimator(_transported_cv, "transported folds", "P", frozenset({THIRDS})),
-    "matched_share (transductive)": Estimator(
-        _matched_share, "matched share (transductive)", "h", frozenset({UNLABELLED})
-    ),
-    "matched_stand_in (transductive)": Estimator(
-        _matched_stand_in, "matched share with\nstand-ins (transductive)", "|", frozenset({UNLABELLED, PRETRAINED})
+    MATCHED: Estimator(_matched_share, "matched share (transductive)", "h", frozenset({UNLABELLED}), takes_share=True),
+    MATCHED_STAND_IN: Estimator(
+        _matched_stand_in,
+        "matched share with\nstand-ins (transductive)",
+        "|",
+        frozenset({UNLABELLED, PRETRAINED}),
+        takes_share=True,
     ),
     ORACLE: Estimator(_best, "$\\gamma^*$ (oracle)", "*", frozenset({UNLABELLED, LABELS})),
 }
 AUTO = ("transported_cv", "stand_in", "max_gap")  # the best for the given data comes first; chosen on development runs
+AUTO_TOLD = (MATCHED_STAND_IN, MATCHED, "stand_in", *AUTO)  # the same, where the absent share is known
+TYPED = {"matched_share": MATCHED, "matched_stand_in": MATCHED_STAND_IN}  # what users may write instead
 
 
 def offered(needs_at_most: frozenset[str]) -> list[str]:
@@ -160,17 +169,23 @@ def offered(needs_at_most: frozenset[str]) -> list[str]:
     return [name for name, estimator in ESTIMATORS.items() if estimator.needs <= needs_at_most and name != NONE]
 
 
-def resolve(method: str, holds: frozenset[str]) -> str:
+def resolve(method: str, holds: frozenset[str], knows_share: bool = False) -> str:
     """The name of the estimator that a user's `method` means. `auto` is the best one that the given data allow.
 
-    holds : what is given beyond the fine-tuning data. Raises UserError for a name that is not offered, and for one that
-    compares with the pre-trained model without it. Source: ours.
+    holds : what is given beyond the fine-tuning data. knows_share : whether the absent share of the target is given or
+    can be estimated. Without it `auto` does not match the share of unlabelled images: where that is not the share of
+    the classes, matching does harm. Raises UserError for a name that is not offered, and for a method without the
+    images or the pre-trained model that it needs. Source: ours.
     """
     if method == "auto":
-        return next(name for name in AUTO if ESTIMATORS[name].needs <= holds)
-    names = offered(holds | {PRETRAINED})
+        return next(name for name in (AUTO_TOLD if knows_share else AUTO) if ESTIMATORS[name].needs <= holds)
+    method = TYPED.get(method, method)
+    names = offered(holds | {PRETRAINED, UNLABELLED})
     if method not in names:
-        raise unknown("method", method, ["auto", *names])
+        typed = {name: short for short, name in TYPED.items()}
+        raise unknown("method", method, ["auto", *(typed.get(name, name) for name in names)])
+    if UNLABELLED in ESTIMATORS[method].needs - holds:
+        raise UserError(f"{method} looks at unlabelled images of the target; give them, or choose another method")
     if PRETRAINED in ESTIMATORS[method].needs - holds:
         raise UserError(f"{method} compares with the pre-trained model; give its checkpoint or its logits too")
     return method
@@ -187,7 +202,7 @@ def estimate_gamma(method: str, evidence: Evidence) -> float:
     that is not finite. Source: `alg` and `pcv` paper section 6; the others ours.
     """
     if method not in ESTIMATORS:
-        method = resolve(method, evidence.holds)
+        method = resolve(method, evidence.holds, evidence.absent_share is not None)
     estimator = ESTIMATORS[method]
     if PRETRAINED in estimator.needs - evidence.holds:
         raise UserError(f"{method} compares with the pre-trained model; give its checkpoint or its logits too")

@@ -7,6 +7,7 @@ import torch
 from ....core.class_split import ClassSplit
 from ...metrics.accuracy import check_scores, max_over
 from ..curve import state_midpoints
+from .absent_share import check_share
 from .logit_gap import check_fine_tuning_data, finite
 
 
@@ -16,6 +17,7 @@ def stand_in_gamma(
     labels: torch.Tensor,
     split: ClassSplit,
     win_probability: Callable[[torch.Tensor], torch.Tensor] = torch.sigmoid,
+    absent_share: float | None = None,
 ) -> float:
     """The gamma of the largest expected accuracy, with every fine-tuning sample also used as an absent-class stand-in.
 
@@ -27,21 +29,44 @@ def stand_in_gamma(
     `win_probability` then gives the probability that it is right among the absent classes, from the pseudo-absent logit
     minus the largest absent logit; by default the two-class softmax.
 
-    Groups are weighted by their number of classes. Among equals the smallest gamma is chosen. Raises UserError as
-    `average_logit_gap`. Source: ours.
+    absent_share : of absent samples where the model will be used, a fraction; it weighs the stand-ins against the seen
+    samples. None takes the share of absent classes, which is right if all classes are equally frequent. Among equals
+    the smallest gamma is chosen. Raises UserError as `average_logit_gap`, and for a share outside [0, 1]. Source: ours.
     """
     check_fine_tuning_data(logits, labels, split)
-    check_scores(pretrained_logits, labels, split)
-    logits, before = logits.double(), pretrained_logits.double()
-    own = labels[:, None]
-    absent = list(split.absent)
+    pseudo_absent_logit, wrong_s = _stand_ins(logits, pretrained_logits, labels, split)
+    logits = logits.double()
     top_s, best_seen = max_over(logits, split.seen)
-    top_u, _ = max_over(logits, absent)
-    pseudo_absent_logit = before.gather(1, own).squeeze(1) + (logits - before)[:, absent].mean(1)
-    wrong_s, _ = max_over(logits.scatter(1, own, -torch.inf), split.seen)
+    top_u, _ = max_over(logits, split.absent)
     breakpoints, state = torch.cat([top_s - top_u, wrong_s - pseudo_absent_logit]).unique(return_inverse=True)
-    lost = len(split.seen) * (best_seen == labels).double()
-    won = len(absent) * win_probability(pseudo_absent_logit - top_u)
+    seen_weight, absent_weight = len(split.seen), len(split.absent)
+    if absent_share is not None:
+        seen_weight, absent_weight = 1 - check_share(absent_share), absent_share
+    lost = seen_weight * (best_seen == labels).double()
+    won = absent_weight * win_probability(pseudo_absent_logit - top_u)
     change = torch.zeros_like(breakpoints).index_add(0, state, torch.cat([-lost, won]))
     best = torch.cat([change.new_zeros(1), change.cumsum(0)]).argmax()
     return finite("stand_in", state_midpoints(breakpoints)[best].item())
+
+
+def stand_in_gaps(
+    logits: torch.Tensor, pretrained_logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit
+) -> torch.Tensor:
+    """The gaps (N,) of fine-tuning samples as stand-ins: their largest wrong seen logit minus their largest absent one.
+
+    The absent logits include the pseudo-absent one. Arguments and errors as `stand_in_gamma`. Source: ours.
+    """
+    check_fine_tuning_data(logits, labels, split)
+    pseudo_absent_logit, wrong_s = _stand_ins(logits, pretrained_logits, labels, split)
+    return wrong_s - torch.maximum(pseudo_absent_logit, max_over(logits.double(), split.absent)[0])
+
+
+def _stand_ins(
+    logits: torch.Tensor, pretrained_logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The pseudo-absent logit and the largest wrong seen logit of every sample, both (N,) float64."""
+    check_scores(pretrained_logits, labels, split)
+    logits, before = logits.double(), pretrained_logits.double()
+    own = labels[:, None]
+    pseudo_absent_logit = before.gather(1, own).squeeze(1) + (logits - before)[:, list(split.absent)].mean(1)
+    return pseudo_absent_logit, max_over(logits.scatter(1, own, -torch.inf), split.seen)[0]
