@@ -20,9 +20,10 @@ from ..analysis.metrics.accuracy import max_over
 from ..analysis.stats.bootstrap import draw_cluster_resamples, resampled_means
 from ..core.seeds import generator_for
 from ..runs.run_set import RunSet
+from . import calibration
 from .shifted_pools import Pool, cell_name, pools
 
-METHODS = ("stand_in", MATCHED, MATCHED_STAND_IN)
+METHODS = ("stand_in", "transported_cv", MATCHED, MATCHED_STAND_IN)
 CLASSES, TRUE, ESTIMATED, NOTHING = "classes", "true", "estimated", "nothing"  # the share that a method is told
 ABSENT_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 HELD_OUT = "held-out gaps"  # the estimate of the share; the others are for comparison
@@ -149,6 +150,29 @@ def regrets(cells: dict[tuple[float, int], RunSet], chosen: pd.DataFrame) -> pd.
     columns = {"regret": found.quantile(0.5, dim=1), "low": low, "high": high, "worst": found.amax(1)}
     numbers = {name: values.numpy() for name, values in columns.items()}
     return ways.assign(**numbers, n_samples=n_samples, n_seeds=n_seeds, n_cells=len(cells))
+
+
+def wrong_share(
+    runs: RunSet,
+    methods: Sequence[str] = ("stand_in", "transported_cv"),
+    absent_shares: Sequence[float] = ABSENT_SHARES,
+) -> pd.DataFrame:
+    """The price of telling a method a share that is not that of the place of use.
+
+    Columns: seed, method, told (the share that the method is told), absent_share (where it is used), gamma, regret (the
+    accuracy there below that of the best gamma, *oracle*).
+    """
+    rows = []
+    for spec in runs.specs:
+        evidence, curve = calibration.evidence(runs, spec), runs.curve(spec, spec.epochs)
+        for method in methods:
+            for told in absent_shares:
+                gamma = estimate_gamma(method, replace(evidence, absent_share=told))
+                for share in absent_shares:
+                    most = accuracy_at_share(curve.best(share), share)
+                    regret = most - accuracy_at_share(curve.at(gamma), share)
+                    rows.append((spec.seed, method, told, share, gamma, regret))
+    return pd.DataFrame(rows, columns=["seed", "method", "told", "absent_share", "gamma", "regret"])
 
 
 def _right(

@@ -121,3 +121,12 @@ def test_pools_are_drawn_by_named_seeds(digits):
     order = torch.randperm(len(seen), generator=generator_for("pool", "digits", spec.seed))
     rows = pool_rows(digits, spec, 0.5, torch.ones_like(seen))
     assert rows[~seen[rows]].tolist() == order[~seen[order]][: int((~seen[rows]).sum())].tolist()
+
+
+def test_a_wrong_share_costs_and_the_right_one_costs_least(digits):
+    table = label_shift.wrong_share(digits, ("stand_in",))
+    means = table.groupby(["told", "absent_share"])["regret"].mean().unstack("absent_share")
+    assert (table["regret"] >= -1e-12).all() and means.shape == (5, 5)
+    assert means.loc[0.1, 0.1] < means.loc[0.9, 0.1] and means.loc[0.9, 0.9] < means.loc[0.1, 0.9]
+    gammas = table.groupby(["seed", "told"])["gamma"].first().unstack("told")
+    assert (gammas.diff(axis=1).iloc[:, 1:] >= 0).all(axis=None), "the more absent, the larger gamma"

@@ -121,7 +121,7 @@ def _pcv_thirds(e: Evidence) -> float:
 
 
 def _transported_cv(e: Evidence) -> float:
-    return transported_cv.transported_gamma(e.logits, e.labels, e.split, e.thirds)
+    return transported_cv.transported_gamma(e.logits, e.labels, e.split, e.thirds, e.absent_share)
 
 
 def _matched_share(e: Evidence) -> float:
@@ -148,7 +148,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "stand_in_sure": Estimator(_stand_in_sure, "stand-ins, sure", "p", frozenset({PRETRAINED}), takes_share=True),
     "pcv": Estimator(_pcv, "PCV", "v", frozenset({HALVES})),
     "pcv_thirds": Estimator(_pcv_thirds, "PCV on thirds", "<", frozenset({THIRDS})),
-    "transported_cv": Estimator(_transported_cv, "transported folds", "P", frozenset({THIRDS})),
+    "transported_cv": Estimator(_transported_cv, "transported folds", "P", frozenset({THIRDS}), takes_share=True),
     MATCHED: Estimator(_matched_share, "matched share (transductive)", "h", frozenset({UNLABELLED}), takes_share=True),
     MATCHED_STAND_IN: Estimator(
         _matched_stand_in,

@@ -6,7 +6,7 @@ import torch
 
 from ....core.class_split import ClassSplit
 from ...metrics.accuracy import check_scores, max_over
-from ..curve import state_midpoints
+from ..curve import best_gamma
 from .absent_share import check_share
 from .logit_gap import check_fine_tuning_data, finite
 
@@ -38,15 +38,12 @@ def stand_in_gamma(
     logits = logits.double()
     top_s, best_seen = max_over(logits, split.seen)
     top_u, _ = max_over(logits, split.absent)
-    breakpoints, state = torch.cat([top_s - top_u, wrong_s - pseudo_absent_logit]).unique(return_inverse=True)
     seen_weight, absent_weight = len(split.seen), len(split.absent)
     if absent_share is not None:
         seen_weight, absent_weight = 1 - check_share(absent_share), absent_share
     lost = seen_weight * (best_seen == labels).double()
     won = absent_weight * win_probability(pseudo_absent_logit - top_u)
-    change = torch.zeros_like(breakpoints).index_add(0, state, torch.cat([-lost, won]))
-    best = torch.cat([change.new_zeros(1), change.cumsum(0)]).argmax()
-    return finite("stand_in", state_midpoints(breakpoints)[best].item())
+    return finite("stand_in", best_gamma(top_s - top_u, lost, wrong_s - pseudo_absent_logit, won))
 
 
 def stand_in_gaps(

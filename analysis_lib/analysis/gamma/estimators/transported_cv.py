@@ -8,6 +8,7 @@ from ....core.class_split import ClassSplit
 from ....core.errors import UserError
 from ...metrics.accuracy import max_over
 from ..curve import best_gamma
+from .absent_share import check_share
 from .logit_gap import check_fine_tuning_data, finite, largest_logit_gap
 from .pseudo_cv import Fold
 
@@ -30,10 +31,11 @@ def transported_gamma(
     trained one. *Absent samples* are the fold's pseudo-absent ones, which its network never saw. Their gaps are raised
     by what the run's `largest_logit_gap` exceeds the fold's.
 
-    Raises UserError as `average_logit_gap`, and for a fold without a right held-out sample. Source: ours.
+    Raises UserError as `average_logit_gap`, for a share outside [0, 1], and for a fold without a right held-out sample.
+    Source: ours.
     """
     check_fine_tuning_data(logits, labels, split)
-    share = len(split.absent) / split.num_classes if absent_share is None else absent_share
+    share = len(split.absent) / split.num_classes if absent_share is None else check_share(absent_share)
     own_gaps, best_seen, _ = _gaps(logits, labels, split)
     own_gaps = own_gaps[best_seen == labels]
     own_largest = largest_logit_gap(logits, labels, split)
