@@ -74,11 +74,13 @@ def train_epoch(model, method, optimizer, images, labels, rows, spec, epoch, aug
             group["lr"] = rate * group.get("lr_scale", 1)
         x = augmented(images[batch], generator)
         y = labels[batch].to(x.device)
-        loss, logits = method.loss(model, x, y)
+        with torch.set_grad_enabled(spec.lr > 0):  # at rate 0 only BatchNorm's statistics move
+            loss, logits = method.loss(model, x, y)
         value = loss.item()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        if spec.lr > 0:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
         method.after_step(model)
         if not math.isfinite(value):
             raise UserError(
