@@ -12,3 +12,4 @@ from .analysis.metrics.ncm import ncm_scores as ncm_scores
 from .core.class_split import ClassSplit as ClassSplit
 from .core.errors import UserError as UserError
 from .deploy.calibrate import calibrate as calibrate
+from .deploy.fold_recipe import FoldRecipe as FoldRecipe

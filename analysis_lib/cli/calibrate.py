@@ -91,6 +91,18 @@ def add_verb(verbs) -> None:
     verb.add_argument(
         "--std", type=float, nargs=3, metavar=("R", "G", "B"), help="divides pixels after that (default: timm's)"
     )
+    folds = verb.add_argument_group(
+        "folds",
+        "With --folds the pre-trained model is fine-tuned three times without a third of the seen classes each, by "
+        "your own recipe, at --batch-size. What is finished is kept in the project folder's runs/.",
+    )
+    folds.add_argument("--folds", action="store_true", help="train the folds; needs --pretrained, --epochs and --lr")
+    folds.add_argument("--epochs", type=int, metavar="N", help="of your fine-tuning")
+    folds.add_argument("--lr", type=float, metavar="RATE", help="of your fine-tuning; it falls to 0 as a cosine")
+    folds.add_argument("--optimizer", metavar="NAME", help="any of timm's (default: sgd, with Nesterov's momentum)")
+    folds.add_argument("--momentum", type=float, metavar="SHARE", help="(default: 0.9)")
+    folds.add_argument("--weight-decay", type=float, metavar="RATE", help="(default: 1e-4)")
+    folds.add_argument("--no-augmentation", action="store_true", help="without random crops and flips")
     verb.add_argument("--batch-size", type=int, default=32, help="images at once (default: %(default)s)")
     verb.add_argument("--device", default="", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
     verb.add_argument(

@@ -92,6 +92,10 @@ def run_outputs(run_id: str, epoch: int, part: str) -> Path:
     return run(run_id) / f"epoch_{epoch:03d}" / f"{part}.safetensors"
 
 
+def run_fold(run_id: str) -> Path:
+    return run(run_id) / "fold.safetensors"
+
+
 def run_done(run_id: str) -> Path:
     return run(run_id) / "done"
 

@@ -11,14 +11,17 @@ import torch
 from torch import nn
 
 from ..analysis.gamma.curve import seen_absent_curve, shift_logits
-from ..analysis.gamma.estimators import ESTIMATORS, PRETRAINED, UNLABELLED, Evidence, estimate_gamma, resolve
+from ..analysis.gamma.estimators import ESTIMATORS, PRETRAINED, THIRDS, UNLABELLED, Evidence, estimate_gamma, resolve
+from ..analysis.gamma.estimators.pseudo_cv import Fold
 from ..analysis.metrics.accuracy import accuracies
 from ..analysis.metrics.confusion import seen_confusions
 from ..core.class_split import ClassSplit
 from ..core.errors import UserError
 from ..core.progress import progress
-from ..models.gamma_bias import fold_gamma, logits_of
+from ..models.gamma_bias import fold_gamma, logits_of, placed
 from .absent_share import CLASSES, assumed_share, check_options
+from .fold_recipe import FoldRecipe
+from .folds import describe_folds, train_folds
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ def calibrate(
     absent_share: float | None = None,
     unlabelled_loader: Iterable | None = None,
     held_out_loader: Iterable | None = None,
+    folds: FoldRecipe | None = None,
 ) -> Calibrated:
     """Estimate gamma on the fine-tuning data and fold it into a copy of `model`.
 
@@ -57,11 +61,16 @@ def calibrate(
     images of all classes as they occur in use, alone or followed by labels, which are not read; for transductive
     methods. held_out_loader : batches (images, labels) of seen classes that were not trained on.
 
-    Raises UserError for a label of an absent class, an empty loader, an unknown method, a share or images that it has
-    no use for, and what `ClassSplit`, `estimate_gamma` and `fold_gamma` refuse. Source: DESIGN section 3; the
-    estimators name theirs.
+    folds : the right to repeat the fine-tuning of `pretrained` three times without a third of the seen classes each, as
+    this recipe says; for methods that use such folds. All images of `train_loader` are then held in memory.
+
+    Raises UserError for a label of an absent class, an empty loader, an unknown method, a share, images or folds that
+    it has no use for, and what `ClassSplit`, `train_folds`, `estimate_gamma` and `fold_gamma` refuse. Source: DESIGN
+    section 3; the estimators name theirs.
     """
-    method = choose_method(method, pretrained, absent_share, unlabelled_loader, held_out_loader)
+    method = choose_method(method, pretrained, absent_share, unlabelled_loader, held_out_loader, folds)
+    if folds:
+        train_loader = list(train_loader)  # one order for logits and folds, also if it shuffles
     models = [model] if pretrained is None else [model, pretrained]
     logits, labels, probe = collect_logits(models, train_loader, seen)
     unlabelled = held_out = None
@@ -70,10 +79,17 @@ def calibrate(
     if held_out_loader is not None:
         held_out = collect_logits([model], held_out_loader, seen)[0][0]
     pretrained_logits = logits[1] if pretrained is not None else None
-    result = calibrate_logits(logits[0], labels, seen, method, pretrained_logits, absent_share, unlabelled, held_out)
-    split = ClassSplit(logits[0].shape[1], seen)
+    split, trained = ClassSplit(logits[0].shape[1], seen), None
+    if folds:
+        images = torch.cat([batch[0] for batch in train_loader])
+        del train_loader
+        trained = train_folds(pretrained, images, labels, split, pretrained_logits, folds)
+    result = calibrate_logits(
+        logits[0], labels, seen, method, pretrained_logits, absent_share, unlabelled, held_out, trained
+    )
     folded = fold_gamma(model, split, result.gamma, probe)
-    return Calibrated(folded, result.gamma, result.report)
+    about = {"folds": describe_folds(trained, split, folds)} if folds else {}
+    return Calibrated(folded, result.gamma, result.report | about)
 
 
 def calibrate_logits(
@@ -85,13 +101,15 @@ def calibrate_logits(
     absent_share: float | None = None,
     unlabelled_logits: torch.Tensor | None = None,
     held_out_logits: torch.Tensor | None = None,
+    folds: Sequence[Fold] | None = None,
 ) -> Calibrated:
     """gamma and the report from logits (N, C), without a model; arguments and errors as in `calibrate`.
 
     pretrained_logits : (N, C) of the same samples before fine-tuning, or None. unlabelled_logits (N', C),
-    held_out_logits (N'', C) : of the fine-tuned model, or None. Source: ours.
+    held_out_logits (N'', C) : of the fine-tuned model, or None. folds : as `train_folds` makes them, or None. Source:
+    ours.
     """
-    method = choose_method(method, pretrained_logits, absent_share, unlabelled_logits, held_out_logits)
+    method = choose_method(method, pretrained_logits, absent_share, unlabelled_logits, held_out_logits, folds)
     split = ClassSplit(logits.shape[-1], seen)
     refuse_absent(labels, split)
     if pretrained_logits is not None and pretrained_logits.shape != logits.shape:
@@ -99,7 +117,8 @@ def calibrate_logits(
             f"the pre-trained logits have shape {tuple(pretrained_logits.shape)} and the fine-tuned ones "
             f"{tuple(logits.shape)}; both must have the same samples and classes"
         )
-    share, evidence = None, Evidence(logits, labels, split, pretrained_logits, target_logits=unlabelled_logits)
+    share = None
+    evidence = Evidence(logits, labels, split, pretrained_logits, thirds=folds, target_logits=unlabelled_logits)
     if ESTIMATORS[method].takes_share:
         share = assumed_share(absent_share, unlabelled_logits, held_out_logits, split)
         if share["source"] != CLASSES:
@@ -124,13 +143,18 @@ def calibrate_logits(
 
 
 def choose_method(
-    method: str, pretrained: object, absent_share: float | None, unlabelled: object, held_out: object
+    method: str, pretrained: object, absent_share: float | None, unlabelled: object, held_out: object, folds: object
 ) -> str:
     """The estimator that `method` means for what is given; what is not given is None. Raises UserError."""
-    given = {PRETRAINED: pretrained, UNLABELLED: unlabelled}
+    if folds is not None and pretrained is None:
+        raise UserError("folds fine-tune the pre-trained model; give the pre-trained model too, or do without folds")
+    given = {PRETRAINED: pretrained, THIRDS: folds, UNLABELLED: unlabelled}
     holds = frozenset(name for name, part in given.items() if part is not None)
     method = resolve(method, holds, knows_share=absent_share is not None or held_out is not None)
     check_options(method, absent_share, unlabelled is not None, held_out is not None)
+    if folds is not None and THIRDS not in ESTIMATORS[method].needs:
+        users = ", ".join(name for name, known in ESTIMATORS.items() if THIRDS in known.needs)
+        raise UserError(f"{method} has no use for folds; leave them out, or choose one of the methods {users}")
     return method
 
 
@@ -175,7 +199,7 @@ def collect_logits(
     for images, batch_labels in progress(loader, "logits"):
         batch_labels = torch.as_tensor(batch_labels).cpu().long()
         for part, model in zip(parts, models):
-            logits = logits_of(model, _placed(images, model)).cpu()
+            logits = logits_of(model, placed(images, model)).cpu()
             part.append(logits.to(torch.promote_types(logits.dtype, torch.float32)))
         outputs, pretrained_outputs = parts[0][-1].shape[1], parts[-1][-1].shape[1]
         if outputs != pretrained_outputs:
@@ -186,7 +210,7 @@ def collect_logits(
         if seen is not None:
             refuse_absent(batch_labels, ClassSplit(outputs, seen))
         if probe is None:
-            probe = _placed(images[:2], models[0])
+            probe = placed(images[:2], models[0])
         labels.append(batch_labels)
     if not labels:
         raise UserError("the data has no batch; give at least one image of the fine-tuning data")
@@ -201,7 +225,7 @@ def collect_unlabelled(model: nn.Module, loader: Iterable) -> torch.Tensor:
     parts = []
     for batch in progress(loader, "unlabelled"):
         images = batch[0] if isinstance(batch, (list, tuple)) else batch
-        logits = logits_of(model, _placed(images, model)).cpu()
+        logits = logits_of(model, placed(images, model)).cpu()
         parts.append(logits.to(torch.promote_types(logits.dtype, torch.float32)))
     if not parts:
         raise UserError("the unlabelled data has no batch; give at least one image of the target")
@@ -221,12 +245,6 @@ def refuse_absent(labels: torch.Tensor, split: ClassSplit) -> None:
             f"the fine-tuning data holds {len(absent)} samples of class {int(absent[0])} or others that are not among "
             "the seen classes; gamma must not see absent classes: drop these samples, or name the class as seen"
         )
-
-
-def _placed(images: torch.Tensor, model: nn.Module) -> torch.Tensor:
-    """Images on the model's device, and in its float type unless they are integers."""
-    weight = next(model.parameters(), torch.empty(0))
-    return images.to(weight) if images.is_floating_point() else images.to(weight.device)
 
 
 def _seen_confusions(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma: float) -> list[dict]:

@@ -15,19 +15,22 @@ from ..models import user_weights
 from ..models.gamma_bias import fold_gamma
 from . import page
 from .calibrate import assess, calibrate_logits, choose_method
+from .fold_recipe import FoldRecipe
+from .folds import FOLDS, describe_folds
 from .inputs import Inputs, from_images, from_logits, is_logits
 
 
 def calibrate_files(arguments: argparse.Namespace) -> None:
     """Calibrate as the parsed arguments say, and write the results. Raises UserError before anything is written."""
+    recipe = _fold_recipe(arguments)
     arguments.method = choose_method(
-        arguments.method, arguments.pretrained, arguments.absent_share, arguments.unlabelled, arguments.held_out
+        arguments.method, arguments.pretrained, arguments.absent_share, arguments.unlabelled, arguments.held_out, recipe
     )
     ready = is_logits(arguments.data)
     outputs = _outputs(arguments, ready)
-    inputs = from_logits(arguments) if ready else from_images(arguments)
+    inputs = from_logits(arguments) if ready else from_images(arguments, recipe)
     names = ", ".join(paths.display(path) for path in outputs.values())
-    print(_plan(arguments, inputs))
+    print(_plan(arguments, inputs, recipe))
     if arguments.dry_run:
         print(f"dry run: would write {names}; nothing is written")
         return
@@ -43,8 +46,11 @@ def calibrate_files(arguments: argparse.Namespace) -> None:
         arguments.absent_share,
         data.unlabelled_logits,
         data.held_out_logits,
+        data.folds,
     )
     report = result.report | inputs.about | {"class_names": inputs.names or None}
+    if recipe:
+        report["folds"] = describe_folds(data.folds, split, recipe)
     curve = None
     if data.test_logits is not None:
         curve = seen_absent_curve(data.test_logits, data.test_labels, split)
@@ -65,6 +71,25 @@ def calibrate_files(arguments: argparse.Namespace) -> None:
             stack.enter_context(files.replacing(outputs[name])).write_bytes(content)
     print(f"gamma = {result.gamma:.4f} by {arguments.method}")
     print("\n".join([*report["advice"], f"wrote {names}"]))
+
+
+def _fold_recipe(arguments: argparse.Namespace) -> FoldRecipe | None:
+    """The recipe of the folds, or None without --folds. Raises UserError for options that do not fit together."""
+    names = ("epochs", "lr", "optimizer", "momentum", "weight_decay")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if not arguments.folds:
+        if given or arguments.no_augmentation:
+            option = next(iter(given), "no_augmentation").replace("_", "-")
+            raise UserError(f"--{option} says how folds are trained; add --folds, or leave it out")
+        return None
+    if is_logits(arguments.data):
+        raise UserError("--folds fine-tunes a model on images; give images, or leave out --folds with ready logits")
+    for name in ("epochs", "lr"):
+        if name not in given:
+            raise UserError(f"--{name} is missing; --folds repeats your fine-tuning and takes its --epochs and --lr")
+    if arguments.no_augmentation:
+        given |= {"crop_scale": None, "flip": False}
+    return FoldRecipe(batch_size=arguments.batch_size, **given)
 
 
 def _outputs(arguments: argparse.Namespace, ready: bool) -> dict[str, Path]:
@@ -111,7 +136,7 @@ def _check_place(path: Path) -> None:
     raise UserError(f"cannot write {paths.display(path)}: {paths.display(blocked)} is {what}; choose another --output")
 
 
-def _plan(arguments: argparse.Namespace, inputs: Inputs) -> str:
+def _plan(arguments: argparse.Namespace, inputs: Inputs, recipe: FoldRecipe | None) -> str:
     """One line that says how the inputs were understood."""
     if not inputs.names:
         naming = "given as ids"
@@ -125,7 +150,8 @@ def _plan(arguments: argparse.Namespace, inputs: Inputs) -> str:
         what = f"{arguments.model} on {what} at {height}x{width} pixels on {inputs.about['device']}"
     split = inputs.split
     classes = f"{split.num_classes} classes ({naming}), {len(split.seen)} seen and {len(split.absent)} absent"
-    return f"{what}; {classes}; gamma by {arguments.method}"
+    training = f"{FOLDS} folds of {recipe.epochs} epochs at {recipe.optimizer} {recipe.lr:g}; " if recipe else ""
+    return f"{what}; {classes}; {training}gamma by {arguments.method}"
 
 
 def _loading(arguments: argparse.Namespace, inputs: Inputs, gained: set[str]) -> str:

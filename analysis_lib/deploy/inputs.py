@@ -10,6 +10,7 @@ import timm.data
 import torch
 from torch import nn
 
+from ..analysis.gamma.estimators.pseudo_cv import Fold
 from ..benchmarks.user_images import (
     ImageBatches,
     Source,
@@ -25,6 +26,8 @@ from ..core.device import pick_device
 from ..core.errors import UserError
 from ..models import user_weights
 from .calibrate import collect_logits, collect_unlabelled, refuse_absent
+from .fold_recipe import FoldRecipe
+from .folds import ImageFiles, check_classes, train_folds
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Measured:
     pretrained_logits (N, C) : of the pre-trained model on the same samples.
     test_logits, test_labels, test_pretrained_logits : the same for the test data.
     unlabelled_logits (N', C), held_out_logits (N'', C) : of unlabelled images, and of held-out images of seen classes.
+    folds : trained without a third of the seen classes each.
     probe : two images.
     """
 
@@ -46,6 +50,7 @@ class Measured:
     test_pretrained_logits: torch.Tensor | None = None
     unlabelled_logits: torch.Tensor | None = None
     held_out_logits: torch.Tensor | None = None
+    folds: list[Fold] | None = None
     probe: torch.Tensor | None = None
 
 
@@ -56,7 +61,7 @@ class Inputs:
     names : of the classes, or empty.
     model : None for stored logits.
     about : what the report says about the inputs.
-    measure : runs the forward passes.
+    measure : runs the forward passes, and trains the folds.
     """
 
     split: ClassSplit
@@ -115,8 +120,11 @@ class _Data:
         return _Data([self.files[row] for row in mask.nonzero().flatten()], self.labels[mask])
 
 
-def from_images(arguments: argparse.Namespace) -> Inputs:
-    """A timm model, its checkpoint and labelled images. Decodes no image. Raises UserError."""
+def from_images(arguments: argparse.Namespace, recipe: FoldRecipe | None) -> Inputs:
+    """A timm model, its checkpoint and labelled images. Decodes no image. Raises UserError.
+
+    recipe : of the folds to train, or None.
+    """
     _check_numbers(arguments)
     device = pick_device(arguments.device)
     model = _load(arguments, arguments.checkpoint, device)
@@ -135,6 +143,8 @@ def from_images(arguments: argparse.Namespace) -> Inputs:
     if is_manifest(arguments.data):  # it lists the absent classes' training images too
         own = own.where(split.is_seen(own.labels))
     refuse_absent(own.labels, split)
+    if recipe:
+        check_classes(own.labels, split)
     if test:
         _check_test(test.labels, split, arguments.test)
     if held_out:
@@ -168,6 +178,8 @@ def from_images(arguments: argparse.Namespace) -> Inputs:
         found = {"logits": logits[0], "labels": labels, "probe": probe}
         if arguments.pretrained:
             found["pretrained_logits"] = logits[1]
+        if recipe:
+            found["folds"] = train_folds(pretrained, ImageFiles(own.files, transform), labels, split, logits[1], recipe)
         if test:
             batches = ImageBatches(test.files, test.labels, transform, arguments.batch_size)
             logits, labels, _ = collect_logits(models, batches, None)

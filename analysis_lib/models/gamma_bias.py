@@ -77,6 +77,12 @@ def logits_of(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return logits
 
 
+def placed(images: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    """Images on the model's device, and in its float type unless they are integers."""
+    weight = next(model.parameters(), torch.empty(0))
+    return images.to(weight) if images.is_floating_point() else images.to(weight.device)
+
+
 def _wrong_answer(model: nn.Module, answer: str) -> UserError:
     return UserError(f"{type(model).__name__} answers with {answer}; wrap it so that it returns logits (N, C)")
 

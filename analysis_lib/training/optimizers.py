@@ -25,16 +25,23 @@ def parameter_groups(model: nn.Module, spec: RunSpec) -> list[nn.Parameter] | li
     return [group for group in groups if group["params"]]
 
 
+def check_optimizer(name: str) -> None:
+    """Raise UserError for an optimiser that timm does not have."""
+    from timm.optim import list_optimizers  # heavy, and only needed here
+
+    if name not in list_optimizers():
+        raise unknown("optimizer", name, list_optimizers())
+
+
 def create_optimizer(parameters: Iterable[nn.Parameter] | Iterable[dict], spec: RunSpec) -> torch.optim.Optimizer:
     """The optimiser that a run names, over parameters or groups of them.
 
     `sgd` takes Nesterov's momentum, and is plain where the momentum is 0. Raises UserError for a name that timm does
     not have.
     """
-    from timm.optim import create_optimizer_v2, list_optimizers  # heavy, and only needed here
+    from timm.optim import create_optimizer_v2  # heavy, and only needed here
 
-    if spec.optimizer not in list_optimizers():
-        raise unknown("optimizer", spec.optimizer, list_optimizers())
+    check_optimizer(spec.optimizer)
     name = "momentum" if spec.optimizer == "sgd" and not spec.momentum else spec.optimizer
     return create_optimizer_v2(
         list(parameters), opt=name, lr=spec.lr, weight_decay=spec.weight_decay, momentum=spec.momentum

@@ -21,7 +21,7 @@ from analysis_lib.analysis.gamma.estimators.stand_in import stand_in_gamma, stan
 
 OFFERED = offered(frozenset({PRETRAINED}))  # what sees the fine-tuning data alone
 COMPARING = [method for method in OFFERED if ESTIMATORS[method].needs]
-SHARE_TAKERS = [name for name, known in ESTIMATORS.items() if known.takes_share]
+SHARE_TAKERS = [name for name, known in ESTIMATORS.items() if known.takes_share and THIRDS not in known.needs]
 
 
 @pytest.fixture
@@ -123,6 +123,8 @@ def test_auto_takes_what_the_evidence_allows(evidence):
     for given, name in zip((evidence, alone), AUTO[1:]):
         assert estimate_gamma("auto", given) == estimate_gamma(name, given)
     assert resolve("auto", frozenset({THIRDS, PRETRAINED})) == "transported_cv"
+    with pytest.raises(UserError, match="transported_cv trains folds; allow them with --folds"):
+        resolve("transported_cv", frozenset({PRETRAINED}))
     for method in COMPARING:
         with pytest.raises(
             UserError, match=f"^{method} compares with the pre-trained model; give its checkpoint or its logits too"

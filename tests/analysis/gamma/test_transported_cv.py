@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from analysis_lib import ClassSplit, UserError, seen_absent_curve, shift_logits
+from analysis_lib.analysis.gamma.estimators import Evidence, estimate_gamma
 from analysis_lib.analysis.gamma.estimators.logit_gap import largest_logit_gap
 from analysis_lib.analysis.gamma.estimators.pseudo_cv import Fold
 from analysis_lib.analysis.gamma.estimators.transported_cv import transported_gamma
@@ -84,7 +85,13 @@ def test_it_maximises_the_expected_accuracy_of_its_definition(share):
         found = transported_gamma(run, labels, split, [fold], share)
         assert expected(found) >= max(expected(k / 20) for k in range(-100, 300)) - 1e-12
     each = [transported_gamma(run, labels, split, [fold], share) for fold in folds]
-    assert transported_gamma(run, labels, split, folds, share) == pytest.approx(sum(each) / 3)
+    mean = transported_gamma(run, labels, split, folds, share)
+    assert mean == pytest.approx(sum(each) / 3)
+    evidence = Evidence(run, labels, split, thirds=folds, absent_share=share)
+    assert estimate_gamma("transported_cv", evidence) == mean
+    assert estimate_gamma("auto", evidence) == mean, "where folds are given, whether or not the share is"
+    with pytest.raises(UserError, match="the share of absent samples is 1.2; expected a fraction from 0 to 1"):
+        transported_gamma(run, labels, split, folds, 1.2)
 
 
 @pytest.mark.parametrize("seed", range(5))

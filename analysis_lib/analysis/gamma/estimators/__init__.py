@@ -160,7 +160,8 @@ ESTIMATORS: dict[str, Estimator] = {
     ORACLE: Estimator(_best, "$\\gamma^*$ (oracle)", "*", frozenset({UNLABELLED, LABELS})),
 }
 AUTO = ("transported_cv", "stand_in", "max_gap")  # the best for the given data comes first; chosen on development runs
-AUTO_TOLD = (MATCHED_STAND_IN, MATCHED, "stand_in", *AUTO)  # the same, where the absent share is known
+# the same, where the absent share is known
+AUTO_TOLD = ("transported_cv", MATCHED_STAND_IN, MATCHED, "stand_in", "max_gap")
 TYPED = {"matched_share": MATCHED, "matched_stand_in": MATCHED_STAND_IN}  # what users may write instead
 
 
@@ -175,15 +176,17 @@ def resolve(method: str, holds: frozenset[str], knows_share: bool = False) -> st
     holds : what is given beyond the fine-tuning data. knows_share : whether the absent share of the target is given or
     can be estimated. Without it `auto` does not match the share of unlabelled images: where that is not the share of
     the classes, matching does harm. Raises UserError for a name that is not offered, and for a method without the
-    images or the pre-trained model that it needs. Source: ours.
+    images, the pre-trained model or the folds that it needs. Source: ours.
     """
     if method == "auto":
         return next(name for name in (AUTO_TOLD if knows_share else AUTO) if ESTIMATORS[name].needs <= holds)
     method = TYPED.get(method, method)
-    names = offered(holds | {PRETRAINED, UNLABELLED})
+    names = offered(holds | {PRETRAINED, THIRDS, UNLABELLED})
     if method not in names:
         typed = {name: short for short, name in TYPED.items()}
         raise unknown("method", method, ["auto", *(typed.get(name, name) for name in names)])
+    if THIRDS in ESTIMATORS[method].needs - holds:
+        raise UserError(f"{method} trains folds; allow them with --folds (in Python `folds`), or choose another method")
     if UNLABELLED in ESTIMATORS[method].needs - holds:
         raise UserError(f"{method} looks at unlabelled images of the target; give them, or choose another method")
     if PRETRAINED in ESTIMATORS[method].needs - holds:
