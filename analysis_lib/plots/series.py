@@ -46,7 +46,7 @@ def draw_by_epoch(by_epoch: pd.DataFrame, metrics: Sequence[str], ax: Axes, ylab
 
 
 def draw_by_checkpoint(ends: pd.DataFrame, metrics: Sequence[str], ax: Axes, ylabel: str = "test accuracy (%)") -> Axes:
-    """Fractions of each network compared, in percent: one mark a seed, and a line through the means.
+    """Fractions of each network compared, in percent: the means over seeds joined by a line, and a small mark a seed.
 
     ends : columns seed, checkpoint, metric, value.
     """
@@ -55,10 +55,11 @@ def draw_by_checkpoint(ends: pd.DataFrame, metrics: Sequence[str], ax: Axes, yla
         known = METRICS[metric]
         wide = 100 * ends[ends["metric"] == metric].pivot(index="seed", columns="checkpoint", values="value")
         colour = COLOURS[known.colour_of]
-        ax.plot(checkpoints, wide[checkpoints].mean(), color=colour, linestyle=known.dash, label=known.title)
+        look = {"color": colour, "marker": known.marker}
+        ax.plot(checkpoints, wide[checkpoints].mean(), **look, linestyle=known.dash, label=known.title)
         for _, values in wide.iterrows():
-            ax.plot(checkpoints, values[checkpoints], color=colour, marker=known.marker, markersize=4, linestyle="none")
-    ax.set(xlabel=f"each mark one of {ends['seed'].nunique()} seeds, lines their means", ylabel=ylabel, ylim=(-3, 103))
+            ax.plot(checkpoints, values[checkpoints], **look, markersize=3, linestyle="none", alpha=0.5)
+    ax.set(xlabel=f"means of {ends['seed'].nunique()} seeds, and each seed", ylabel=ylabel, ylim=(-3, 103))
     ax.legend(fontsize=8)
     return ax
 

@@ -83,3 +83,13 @@ def test_gamma_plot_and_confusions_show_the_table(digits, axes):
     calibration.draw_seen_confusions(stolen, other)
     assert sum(bar.get_width() for bar in other.patches) == stolen["taken"].sum()
     plt.close(figure)
+
+
+def test_checkpoints_show_the_means_and_every_seed(digits, axes):
+    ends = accuracy.metrics_by_checkpoint(digits)
+    series.draw_by_checkpoint(ends, ["acc_uy"], axes)
+    means, *seeds = axes.get_lines()
+    wide = 100 * ends[ends["metric"] == "acc_uy"].pivot(index="checkpoint", columns="seed", values="value")
+    order = ["pre-trained", "BatchNorm only", "fine-tuned"]
+    assert list(means.get_xdata()) == order and means.get_ydata() == pytest.approx(wide.mean(axis=1)[order])
+    assert [line.get_ydata() == pytest.approx(wide[seed][order]) for line, seed in zip(seeds, wide)] == [True, True]
