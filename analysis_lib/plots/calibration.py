@@ -42,7 +42,7 @@ def draw_curves(curves: pd.DataFrame, points: pd.DataFrame, ax: Axes) -> Axes:
         for name, known in METHODS.items()
         if name in set(points["method"])
     ]
-    ax.legend(handles=lines + marks, fontsize=8)
+    ax.legend(handles=lines + marks, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
     ax.set(xlabel="Acc$_{S/Y}$ (%)", ylabel="Acc$_{U/Y}$ (%)", xlim=(0, None), ylim=(0, None))
     return ax
 
@@ -106,7 +106,7 @@ def draw_regrets(regrets: pd.DataFrame, ax: Axes) -> Axes:
             ("their median, 95 % interval", ABSENT, "D", "-"),
         )
     ]
-    ax.legend(handles=marks, fontsize=8, loc="upper right")
+    ax.legend(handles=marks, fontsize=8, loc="lower right")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_xscale("symlog", linthresh=2)
     ticks = [-2, -1, 0, 1, 2, 5, 10, 20, 50]

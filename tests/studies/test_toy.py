@@ -261,6 +261,13 @@ def test_mistakes_are_one_sentence():
         measures.toy_metrics(network.run_toy(replace(CONFIG, seen=(1,))))
 
 
+def test_a_run_that_diverges_is_left_out_and_the_others_stay():
+    variants = {"stays": CONFIG, "diverges": replace(CONFIG, lr=1e9)}
+    table = measures.toy_grid(variants, directions=(0,), seeds=(0, 1))
+    assert set(table["variant"]) == {"stays"} and set(table["seed"]) == {0, 1}
+    assert set(measures.toy_changes(table)["variant"]) == {"stays"}
+
+
 def test_regions_show_all_points_and_the_grid(result, axes):
     assert toy.draw_toy_regions(result, run_set.FINE_TUNED, 0.5, axes) is axes
     drawn = {tuple(place) for c in axes.collections for place in np.round(c.get_offsets(), 9).tolist()}

@@ -18,7 +18,8 @@ from ...analysis.metrics.decomposition import softmax_decomposition
 from ...analysis.metrics.feature_drift import displacement
 from ...analysis.metrics.ncm import class_means, ncm_scores
 from ...core.class_split import ClassSplit
-from .network import DISSIMILAR, FINE_TUNED, PRE_TRAINED, ToyConfig, ToyData, ToyNet, ToyResult, run_toy
+from ...core.progress import log
+from .network import DISSIMILAR, FINE_TUNED, PRE_TRAINED, Diverged, ToyConfig, ToyData, ToyNet, ToyResult, run_toy
 
 SHOWN = [  # a few of all metrics, for a first look
     "acc_sy",
@@ -121,12 +122,17 @@ def toy_grid(
     """`toy_metrics` of every variant, for shifts in several directions and for several seeds.
 
     Columns variant, direction, seed, checkpoint, metric, value. These directions and seeds replace the variant's own;
-    variants are compared on the same noise. Raises UserError as `run_toy` does. Source: ours.
+    variants are compared on the same noise. A run that diverges is left out with a line in the log. Source: ours.
     """
     tables = []
     for (name, config), direction, seed in itertools.product(variants.items(), directions, seeds):
         config = replace(config, direction=direction, source=replace(config.source, seed=seed))
-        tables.append(toy_metrics(run_toy(config)).assign(variant=name, direction=direction, seed=seed))
+        try:
+            measured = toy_metrics(run_toy(config))
+        except Diverged as error:
+            log(f"toy, {name}, direction {direction:g}, seed {seed}, left out: {error}")
+            continue
+        tables.append(measured.assign(variant=name, direction=direction, seed=seed))
     return pd.concat(tables, ignore_index=True)[["variant", "direction", "seed", "checkpoint", "metric", "value"]]
 
 

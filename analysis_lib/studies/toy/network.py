@@ -20,6 +20,12 @@ from ...core.errors import UserError
 from ...core.seeds import normal_draws, on_grid, seed_for
 
 PRE_TRAINED, FINE_TUNED = "pre-trained", "fine-tuned"
+
+
+class Diverged(UserError):
+    """The training of a toy network ended in weights that are not finite."""
+
+
 SIMILAR, DISSIMILAR = (0, 2), (0, 1)  # seen classes: each absent class lies between two of them, or next to only one
 
 
@@ -153,7 +159,7 @@ def _fit(model: ToyNet, points: Points, steps: int, lr: float) -> None:
         loss.backward()
         optimizer.step()
     if not all(parameter.isfinite().all() for parameter in model.parameters()):
-        raise UserError(f"the toy network diverged within {steps} steps; lower the learning rate (now {lr:g})")
+        raise Diverged(f"the toy network diverged within {steps} steps; lower the learning rate (now {lr:g})")
 
 
 @functools.lru_cache(maxsize=16)

@@ -91,7 +91,8 @@ def test_renumbered_classes_give_renumbered_scores(name, inputs):
     columns = {
         field: getattr(inputs, field)[:, order] for field in ("logits", "train_logits", "pretrained_train_logits")
     }
-    rows = {field: getattr(inputs, field)[order] for field in ("weight", "bias", "class_means")}
+    heads = ("weight", "bias", "pretrained_weight", "pretrained_bias", "class_means")
+    rows = {field: getattr(inputs, field)[order] for field in heads}
     other = dataclasses.replace(
         inputs, split=ClassSplit(7, place[SEEN].tolist()), train_labels=place[inputs.train_labels], **columns, **rows
     )
