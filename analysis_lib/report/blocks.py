@@ -11,6 +11,7 @@ from ..analysis.gamma.estimators import (
     AUTO,
     ESTIMATORS,
     HALVES,
+    LABELS,
     MATCHED_STAND_IN,
     NONE,
     ORACLE,
@@ -45,6 +46,7 @@ NEEDS = {
     HALVES: "3 runs on half of the seen classes",
     THIRDS: "3 runs on two thirds of the seen classes",
     UNLABELLED: "unlabelled target images",
+    LABELS: "their labels",
 }
 TREATMENTS = {
     "none": "no treatment",
@@ -95,8 +97,8 @@ def title(method: str) -> str:
 
 
 def needs_of(method: str) -> frozenset[str]:
-    """What an estimator needs; the cross-fitted oracle is none of `ESTIMATORS`."""
-    return ESTIMATORS[method].needs if method in ESTIMATORS else frozenset()
+    """What an estimator needs; the cross-fitted oracle, none of `ESTIMATORS`, needs what the oracle does."""
+    return ESTIMATORS.get(method, ESTIMATORS[ORACLE]).needs
 
 
 def seeds(frame: pd.DataFrame) -> str:
