@@ -129,8 +129,8 @@ def accuracy(ref) -> str:
 
 
 def untouched(ref) -> str:
-    """What a shift leaves as it is: accuracy inside the absent group, features, the curve's area; and the mass that
-    fell.
+    """Each network compared, the control among them: accuracies of absent samples, features, the curve, and the mass
+    that fell.
     """
     means = ref.table("summary_mean")
     rows = []

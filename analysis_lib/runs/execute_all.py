@@ -12,17 +12,18 @@ from .execute import execute
 
 
 def execute_all(specs: Sequence[RunSpec], device: str = "", processes: int = 1) -> Iterator[RunSpec]:
-    """Execute runs, and yield each once it is finished, in that order.
+    """Execute runs, and yield each in the order in which they finish.
 
-    processes : work side by side on the CPU, each on its share of the cores. One process with one thread uses a core
-    better than several threads of one process. Raises as `execute`; runs that have not begun are then left out.
+    processes : work side by side on the CPU, each on its share of the cores, but with no more threads than this process
+    may use. One process with one thread uses a core better than several threads of one process. Raises as `execute`;
+    runs that have not begun are then left out.
     """
     if processes == 1:
         for spec in specs:
             execute(spec, device)
             yield spec
         return
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    threads = min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) // processes))
     with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
         futures = {pool.submit(execute, spec, device): spec for spec in specs}
         try:

@@ -12,9 +12,9 @@ from ..core.errors import unknown
 from ..core.run_spec import RunSpec
 from ..runs.class_folds import half_specs, third_specs
 from ..runs.execute_all import execute_all
-from ..runs.plan import plan
+from ..runs.plan import plan, upper_bound
 from ..runs.run_set import RunSet, batchnorm_only
-from . import estimator_grid, gain_prediction, posthoc
+from . import estimator_grid, gain_prediction
 
 
 def plan_with_controls(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
@@ -28,6 +28,12 @@ def plan_with_folds(benchmark: str, profile: str, seeds: Sequence[int]) -> list[
     for spec in plan(benchmark, profile, seeds):
         found += [spec, batchnorm_only(spec), *half_specs(spec), *third_specs(spec)]
     return found
+
+
+def plan_with_upper_bounds(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
+    """The runs of `plan_with_folds`, and the upper bound of each run of the profile."""
+    bounds = [upper_bound(spec) for spec in plan(benchmark, profile, seeds)]
+    return [*plan_with_folds(benchmark, profile, seeds), *bounds]
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ STUDIES: dict[str, Study] = {
     "features": Study("What happens to the features of absent classes?", plan_with_controls),
     "decomposition": Study("Which part of the softmax loses the absent classes?", plan_with_controls),
     "head": Study("What happens to the linear head?", plan_with_folds),
-    "calibration": Study("How much does one constant on the absent logits bring back?", posthoc.specs),
+    "calibration": Study("How much does one constant on the absent logits bring back?", plan_with_upper_bounds),
     "gain_prediction": Study(
         "Why do absent-class features move, and which classes gain?", plan, gain_prediction.dissimilar_specs
     ),

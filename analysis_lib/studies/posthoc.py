@@ -4,7 +4,7 @@ Accuracies are on test samples, per seed and method. Costs are measured apart, b
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
@@ -24,21 +24,13 @@ from ..models.weight_space import interpolate
 from ..runs.class_folds import half_specs, third_specs
 from ..runs.execute import load_before_after, training_rows
 from ..runs.outputs import Outputs, extract
-from ..runs.plan import plan, upper_bound
-from ..runs.run_set import RunSet, batchnorm_only
+from ..runs.plan import upper_bound
+from ..runs.run_set import RunSet
 from . import calibration
 
 WISE, ALPHA = "wise", 0.5  # the midpoint of the interpolation, which its authors take if there is no data to choose by
 WISE_SHIFTED, ALL_CLASSES = "wise, gamma* (oracle)", "fine-tuned on all classes (oracle)"
 MEASURES = ("acc_sy", "acc_uy", "acc_yy", "acc_ss", "acc_uu", "ausuc", "ece_y", "ece_s", "ece_u")
-
-
-def specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """The runs of a profile, each with its control, its folds and its upper bound."""
-    found = []
-    for spec in plan(benchmark, profile, seeds):
-        found += [spec, batchnorm_only(spec), *half_specs(spec), *third_specs(spec), upper_bound(spec)]
-    return found
 
 
 def is_oracle(method: str) -> bool:
@@ -138,13 +130,12 @@ def costs(runs: RunSet) -> pd.DataFrame:
         HALVES: sum(_processed(runs, fold) for fold in half_specs(spec)) / own,
         THIRDS: sum(_processed(runs, fold) for fold in third_specs(spec)) / own,
     }
+    found = treatments(runs, spec) | {WISE: partial(_interpolate, runs, spec)}
     rows = []
-    for method in treatments(runs, spec):
+    for method, treat in found.items():
         for _ in range(2):  # the first warms up
-            found = treatments(runs, spec)
-            found[WISE] = partial(_interpolate, runs, spec)
             begin = time.perf_counter()
-            found[method]()
+            treat()
             seconds = time.perf_counter() - begin
         needs = ESTIMATORS[method].needs if method in ESTIMATORS else frozenset()
         extra = sum(images for need, images in trained.items() if need in needs)
