@@ -23,6 +23,7 @@ from analysis_lib.models import create
 from analysis_lib.runs import plan
 from analysis_lib.training.augmentation import augment
 from analysis_lib.training.loop import train_epoch
+from analysis_lib.training.method import TrainingData
 from analysis_lib.training.optimizers import create_optimizer
 
 ROUNDS, STEPS = 9, 8
@@ -41,8 +42,11 @@ def prepare(batch, generator):
     return augment(normalize(batch), manifest.head.augmentation.scale, manifest.head.augmentation.flip, generator)
 
 
+data = TrainingData(images, labels, rows, spec.batch_size, prepare, spec.run_id)
+
+
 def whole_loop():
-    train_epoch(model, FineTune(), optimizer, images, labels, rows, spec, 1, prepare)
+    train_epoch(model, FineTune(), optimizer, data, spec, 1)
 
 
 resident = prepare(images[rows[: spec.batch_size]], generator_for("bench")), labels[rows[: spec.batch_size]].to(device)

@@ -72,26 +72,26 @@ def test_a_toy_estimator_runs_to_a_table(digits, monkeypatch):
     assert rows["acc_uy"].iloc[0] == expected.acc_uy
 
 
-@dataclass(frozen=True)
+@dataclass
 class HeadOnly(FineTune):
     """Trains the head, `scale` times as steeply; counts its steps, and adds one to the head's bias at the end."""
 
     title = "head only"
     scale: float = 1.0
 
-    def prepare(self, model):
+    def prepare(self, model, data):
         model.requires_grad_(False)
         model.get_classifier().requires_grad_(True)
-        object.__setattr__(self, "steps", 0)
+        self.steps = 0
 
     def loss(self, model, x, labels):
         loss, logits = super().loss(model, x, labels)
         return self.scale * loss, logits
 
-    def after_step(self, model):
-        object.__setattr__(self, "steps", self.steps + 1)
+    def after_step(self, model, optimizer, step, steps):
+        self.steps += 1
 
-    def finish(self, model):
+    def finish(self, model, data):
         with torch.no_grad():
             model.get_classifier().bias += self.steps
 

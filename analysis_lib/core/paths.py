@@ -129,6 +129,10 @@ def tangents(init: str, data: str, dtype: str, directions: int) -> Path:
     return derived(init) / f"tangents_{data}_{dtype}_{directions}.safetensors"
 
 
+def pretrained_outputs(init: str, data: str, dtype: str, device: str) -> Path:
+    return derived(init) / f"outputs_{data}_{dtype}_{device}.safetensors"
+
+
 def run_interpolated(run_id: str, alpha: float, part: str) -> Path:
     return derived(run_id) / f"interpolated_{alpha:.2f}" / f"{part}.safetensors"
 

@@ -26,6 +26,7 @@ from ..core.seeds import generator_for
 from ..methods.finetune import FineTune
 from ..models.gamma_bias import logits_of, placed
 from ..training.loop import train
+from ..training.method import TrainingData
 from .fold_recipe import FoldRecipe
 
 FOLDS = 3
@@ -137,7 +138,8 @@ def _logits_after(
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):  # the loop seeds torch for dropout
         try:
-            train(network, FineTune(), images, labels, rows, spec, augmented, _no_outputs)
+            data = TrainingData(images, labels, rows, spec.batch_size, augmented, spec.run_id)
+            train(network, FineTune(), data, spec, _no_outputs)
         except torch.OutOfMemoryError:
             raise UserError(
                 f"the device has no memory to train on a batch of {spec.batch_size}; use a smaller batch size"

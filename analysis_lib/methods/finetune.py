@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from ..training.method import Method
 
 
-@dataclass(frozen=True)
+@dataclass
 class FineTune(Method):
     """Plain fine-tuning, the method that the paper analyses."""
 

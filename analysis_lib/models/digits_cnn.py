@@ -5,7 +5,10 @@ from torch import nn
 
 
 class DigitsCNN(nn.Module):
-    """A small network for 16x16 digits with timm's interface: forward_features, forward_head, get_classifier."""
+    """A small network for 16x16 digits with timm's interface.
+
+    That is: forward_features, forward_head, get_classifier and feature_info.
+    """
 
     def __init__(self, num_classes: int = 10):
         super().__init__()
@@ -21,6 +24,7 @@ class DigitsCNN(nn.Module):
             nn.ReLU(),
         )
         self.head = nn.Linear(64, num_classes)
+        self.feature_info = [{"module": f"blocks.{last}"} for last in (2, 5, 8)]  # as timm names stages
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         return self.blocks(x)

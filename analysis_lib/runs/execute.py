@@ -22,7 +22,8 @@ from ..models.create import create_model, create_random_model
 from ..models.pretrained import WEIGHTS, packaged_weights
 from ..training.augmentation import augment
 from ..training.loop import train
-from .outputs import extract, save_outputs
+from ..training.method import TrainingData
+from .outputs import Outputs, extract, save_outputs
 from .plan import pretraining
 
 
@@ -112,7 +113,10 @@ def _train_and_record(model, images, labels, rows, parts, spec, manifest, device
         if epoch % spec.record_every and epoch != spec.epochs:
             return
         for part, index in parts.items():
-            outputs = extract(model, images, labels, index, normalize)
+            if epoch == 0:
+                outputs = _pretrained_outputs(model, images, labels, spec, normalize, device).where(index)
+            else:
+                outputs = extract(model, images, labels, index, normalize)
             if not outputs.logits.isfinite().all():
                 raise UserError(
                     f"the model of run {spec.run_id} gives logits that are not finite after epoch {epoch}; lower the "
@@ -126,12 +130,20 @@ def _train_and_record(model, images, labels, rows, parts, spec, manifest, device
     if final.exists() and not checkpoint.exists():
         files.write_text(paths.run_done(spec.run_id), "")
         return
-    train(model, method_of(spec), images, labels, rows, spec, augmented, after_epoch)
+    data = TrainingData(images, labels, rows, spec.batch_size, augmented, spec.run_id)
+    train(model, method_of(spec), data, spec, after_epoch)
     history = json.loads(files.read_metadata(checkpoint)["history"])
     files.write_text(paths.run_metrics(spec.run_id), "".join(json.dumps(line) + "\n" for line in history))
     files.write_tensors(final, model.state_dict())
     checkpoint.unlink()  # from here the stored model marks that training is over
     files.write_text(paths.run_done(spec.run_id), "")
+
+
+def _pretrained_outputs(model, images, labels, spec, normalize, device) -> Outputs:
+    """Outputs of the starting network on all images of the benchmark: the same for all runs, so computed once."""
+    path = paths.pretrained_outputs(spec.init, spec.data, spec.dtype, device.type)
+    everything = torch.arange(len(labels))
+    return Outputs(**files.cached(path, lambda: vars(extract(model, images, labels, everything, normalize))))
 
 
 def split_parts(manifest: Manifest, spec: RunSpec, split: ClassSplit) -> dict[str, torch.Tensor]:

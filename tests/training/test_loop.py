@@ -26,6 +26,7 @@ from analysis_lib.runs import execute, plan
 from analysis_lib.runs.outputs import extract
 from analysis_lib.runs.run_set import RunSet
 from analysis_lib.training import augmentation, loop, optimizers
+from analysis_lib.training.method import TrainingData
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -231,12 +232,9 @@ def test_one_step_is_sgd_with_nesterov_momentum_and_a_cosine_rate(planned):
         model,
         FineTune(),
         optimizer,
-        images,
-        labels,
-        torch.arange(8),
+        TrainingData(images, labels, torch.arange(8), 4, lambda batch, generator: batch.double() / 255, spec.run_id),
         spec,
         1,
-        lambda batch, generator: batch.double() / 255,
     )
     assert torch.allclose(model[1].weight, weight, atol=1e-12)
     assert torch.allclose(model[1].bias, bias, atol=1e-12)
@@ -260,7 +258,7 @@ def test_other_runs_resume_too(planned, monkeypatch, changes):
     real = loop.train_epoch
 
     def stop_at_epoch_2(*arguments):
-        if arguments[-2] == 2:
+        if arguments[-1] == 2:
             raise KeyboardInterrupt
         return real(*arguments)
 
@@ -286,12 +284,16 @@ def one_epoch(spec, optimized_by, freeze_backbone=False, n=48):
         model,
         FineTune(),
         optimizers.create_optimizer(optimizers.parameter_groups(model, optimized_by), optimized_by),
-        load_images(manifest),
-        manifest.labels,
-        torch.arange(n),
+        TrainingData(
+            load_images(manifest),
+            manifest.labels,
+            torch.arange(n),
+            spec.batch_size,
+            lambda batch, generator: batch.double() / 255,
+            spec.run_id,
+        ),
         spec,
         1,
-        lambda batch, generator: batch.double() / 255,
     )
     return before, model.state_dict()
 
@@ -430,12 +432,16 @@ def test_dropout_draws_belong_to_the_run_and_epoch(planned):
             model,
             FineTune(),
             optimizers.create_optimizer(model.parameters(), planned),
-            torch.ones(8, 3, 2, 2),
-            torch.arange(8) % 3,
-            torch.arange(8),
+            TrainingData(
+                torch.ones(8, 3, 2, 2),
+                torch.arange(8) % 3,
+                torch.arange(8),
+                planned.batch_size,
+                lambda batch, generator: batch,
+                planned.run_id,
+            ),
             planned,
             1,
-            lambda batch, generator: batch,
         )
         weights.append(model[2].weight.detach().clone())
     assert torch.equal(*weights)
