@@ -33,6 +33,7 @@ class Benchmark:
     recipes : the RunSpec fields of each profile: epochs, lr, and any other that differs from its default, such as
         `backbone_lr_scale`, which is 0.1 in the paper's code and 1 by default.
     grids : of the profiles that compare estimators at more settings than the recipe.
+    method_options : of fine-tuning methods whose options here are not their defaults, as `studies.method_choice` found.
     """
 
     build_images: Callable[[Manifest], torch.Tensor]
@@ -40,3 +41,4 @@ class Benchmark:
     source_images: Callable[[], tuple[torch.Tensor, torch.Tensor]] | None = None
     recipes: Mapping[str, dict] = field(default_factory=lambda: GENTLE)
     grids: Mapping[str, Grid] = field(default_factory=dict)
+    method_options: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

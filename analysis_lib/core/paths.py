@@ -137,6 +137,10 @@ def run_interpolated(run_id: str, alpha: float, part: str) -> Path:
     return derived(run_id) / f"interpolated_{alpha:.2f}" / f"{part}.safetensors"
 
 
+def run_wise(run_id: str, alpha: float) -> Path:
+    return derived(run_id) / f"wise_{alpha:.2f}.safetensors"
+
+
 # tables, figures and executed notebooks
 def table(benchmark: str, name: str) -> Path:
     return root() / "results" / benchmark / f"{name}.csv"

@@ -1,6 +1,7 @@
-"""Interpolation between two sets of weights."""
+"""Interpolation between two sets of weights, and the distance between them."""
 
 import torch
+from torch import nn
 
 from ..core.errors import UserError
 
@@ -28,3 +29,17 @@ def interpolate(
         key: torch.lerp(before[key].to(value), value, alpha) if value.is_floating_point() else value
         for key, value in after.items()
     }
+
+
+def backbone_distance(before: nn.Module, after: nn.Module) -> float:
+    """The Euclidean distance of all weights but the head's, relative to their length before.
+
+    before, after : two networks of one architecture. BatchNorm's running statistics are no weights. Source: ours.
+    """
+    head = {id(parameter) for parameter in before.get_classifier().parameters()}
+    moved = total = 0.0
+    for start, end in zip(before.parameters(), after.parameters()):
+        if id(start) not in head:
+            moved += (end.detach().double() - start.detach().double()).square().sum().item()
+            total += start.detach().double().square().sum().item()
+    return (moved / total) ** 0.5

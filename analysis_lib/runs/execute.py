@@ -101,13 +101,9 @@ def _pretrain(spec: RunSpec, device: torch.device) -> None:
 
 def _train_and_record(model, images, labels, rows, parts, spec, manifest, device) -> None:
     """Train; store the Outputs of every part and the head after each epoch, and the final model."""
-    head = manifest.head
     dtype = getattr(torch, spec.dtype)
     model.to(device, dtype, memory_format=torch.channels_last)
-    normalize = normalizer(head.mean, head.std, dtype, device)
-
-    def augmented(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return augment(normalize(batch), head.augmentation.scale, head.augmentation.flip, generator)
+    normalize = normalizer(manifest.head.mean, manifest.head.std, dtype, device)
 
     def after_epoch(epoch: int, model: torch.nn.Module) -> None:
         if epoch % spec.record_every and epoch != spec.epochs:
@@ -130,13 +126,23 @@ def _train_and_record(model, images, labels, rows, parts, spec, manifest, device
     if final.exists() and not checkpoint.exists():
         files.write_text(paths.run_done(spec.run_id), "")
         return
-    data = TrainingData(images, labels, rows, spec.batch_size, augmented, spec.run_id)
-    train(model, method_of(spec), data, spec, after_epoch)
+    train(model, method_of(spec), training_data(images, labels, rows, spec, manifest, device), spec, after_epoch)
     history = json.loads(files.read_metadata(checkpoint)["history"])
     files.write_text(paths.run_metrics(spec.run_id), "".join(json.dumps(line) + "\n" for line in history))
     files.write_tensors(final, model.state_dict())
     checkpoint.unlink()  # from here the stored model marks that training is over
     files.write_text(paths.run_done(spec.run_id), "")
+
+
+def training_data(images, labels, rows, spec, manifest, device) -> TrainingData:
+    """The images that a run trains on, normalised and augmented as the manifest says."""
+    head = manifest.head
+    normalize = normalizer(head.mean, head.std, getattr(torch, spec.dtype), device)
+
+    def augmented(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return augment(normalize(batch), head.augmentation.scale, head.augmentation.flip, generator)
+
+    return TrainingData(images, labels, rows, spec.batch_size, augmented, spec.run_id)
 
 
 def _pretrained_outputs(model, images, labels, spec, normalize, device) -> Outputs:

@@ -5,7 +5,7 @@ drawings, and every gamma is held fixed. `gamma_intervals` measures apart how mu
 fine-tuning samples.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import pandas as pd
@@ -20,8 +20,11 @@ from ..analysis.metrics.ncm import class_means, ncm_scores
 from ..analysis.stats import intervals, summary
 from ..analysis.stats.bootstrap import draw_cluster_resamples
 from ..analysis.stats.claims import BEFORE, Contrast, State, change
+from ..analysis.stats.sample_numbers import SampleNumbers, sample_numbers
+from ..core.class_split import ClassSplit
 from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for
+from ..runs.outputs import Outputs
 from ..runs.run_set import FINE_TUNED, PRE_TRAINED, RunSet
 from . import calibration
 
@@ -30,89 +33,52 @@ KEYS = {"acc_sy": "s", "acc_uy": "u", "acc_yy": "y"}  # the accuracies that a sh
 PROBES = {"acc_uu": "u", "ncm_acc_sy": "s", "ncm_acc_uy": "u", "p_absent_u": "u"}
 
 
-def sample_values(runs: RunSet, calibrated: pd.DataFrame) -> tuple[list[tuple[State, str]], list[torch.Tensor]]:
-    """The value of each test sample for each metric: M names and, for each seed, (M, N) float64, NaN outside the group.
+def sample_values(runs: RunSet, spec: RunSpec, calibrated: pd.DataFrame) -> dict[tuple[State, str], torch.Tensor]:
+    """The value of each test sample of a run for each metric: (N,) float64, NaN outside the metric's group.
 
     A name is a state and a metric: one of `KEYS` for the rows of `calibrated` (from `calibration.calibrations`), one of
     `PROBES` for each checkpoint. NCM means use all classes' training images (*oracle*).
     """
-    values = []
-    for spec in runs.specs:
-        split, rows = runs.split(spec), {}
-        checkpoints = runs.checkpoints(spec)
-        tests = {name: runs.outputs(run, epoch, "test") for name, (run, epoch) in checkpoints.items()}
-        for line in calibrated[calibrated["seed"] == spec.seed].itertuples():
-            test = tests[line.checkpoint]
-            masks = group_masks(test.labels, split)
-            right = (shift_logits(test.logits, split, line.gamma).argmax(1) == test.labels).double()
-            for key, group in KEYS.items():
-                rows[State(line.checkpoint, line.method), key] = right.where(masks[group], torch.nan)
-        for checkpoint, (run, epoch) in checkpoints.items():
-            test, train = tests[checkpoint], runs.outputs(run, epoch, "train")
-            masks = group_masks(test.labels, split)
-            means = class_means(train.features, train.labels, split.num_classes)
-            nearest = ncm_scores(test.features, means).argmax(1) == test.labels
-            measured = {
-                "acc_uu": max_over(test.logits, split.absent)[1] == test.labels,
-                "ncm_acc_sy": nearest,
-                "ncm_acc_uy": nearest,
-                "p_absent_u": softmax_decomposition(test.logits, test.labels, split).p_absent,
-            }
-            for probe, group in PROBES.items():
-                rows[State(checkpoint), probe] = measured[probe].double().where(masks[group], torch.nan)
-        values.append(torch.stack(list(rows.values())))
-    return list(rows), values
+    split, rows = runs.split(spec), {}
+    checkpoints = runs.checkpoints(spec)
+    tests = {name: runs.outputs(run, epoch, "test") for name, (run, epoch) in checkpoints.items()}
+    for line in calibrated[calibrated["seed"] == spec.seed].itertuples():
+        test = tests[line.checkpoint]
+        masks = group_masks(test.labels, split)
+        right = (shift_logits(test.logits, split, line.gamma).argmax(1) == test.labels).double()
+        for key, group in KEYS.items():
+            rows[State(line.checkpoint, line.method), key] = right.where(masks[group], torch.nan)
+    for checkpoint, (run, epoch) in checkpoints.items():
+        test, train = tests[checkpoint], runs.outputs(run, epoch, "train")
+        masks = group_masks(test.labels, split)
+        means = class_means(train.features, train.labels, split.num_classes)
+        nearest = ncm_scores(test.features, means).argmax(1) == test.labels
+        measured = {
+            "acc_uu": max_over(test.logits, split.absent)[1] == test.labels,
+            "ncm_acc_sy": nearest,
+            "ncm_acc_uy": nearest,
+            "p_absent_u": softmax_decomposition(test.logits, test.labels, split).p_absent,
+        }
+        for probe, group in PROBES.items():
+            rows[State(checkpoint), probe] = measured[probe].double().where(masks[group], torch.nan)
+    return rows
 
 
-@dataclass(frozen=True)
-class SampleNumbers:
-    """Numbers of the test samples for K seeds, M names and C classes.
-
-    names : M states with a metric.
-    whole (K, M), without (K, M, C) : each number, and the same without each class, NaN for a class it does not use.
-    sizes (M,) : samples of the seed with the fewest.
-    """
-
-    names: list[tuple[State, str]]
-    whole: torch.Tensor
-    without: torch.Tensor
-    sizes: torch.Tensor
-
-    def differences(self, contrasts: list[Contrast]) -> pd.DataFrame:
-        """The contrasts, in order: the columns of `intervals.estimate`, n_samples and n_seeds."""
-        place = {name: row for row, name in enumerate(self.names)}
-        a = [place[contrast.a, contrast.metric] for contrast in contrasts]
-        b = [place[contrast.b, contrast.metric] for contrast in contrasts]
-        table = intervals.estimate(self.whole[:, a] - self.whole[:, b], self.without[:, a] - self.without[:, b])
-        return table.assign(n_samples=self.sizes[a].minimum(self.sizes[b]).numpy(), n_seeds=len(self.whole))
+def area_parts(test: Outputs, split: ClassSplit) -> tuple[torch.Tensor, torch.Tensor]:
+    """What each sample adds to AUSUC, NaN but for seen samples, and NaN but for absent ones: (N,) float64 each."""
+    parts, seen = ausuc_parts(test.logits, test.labels, split), split.is_seen(test.labels)
+    return parts.where(seen, torch.nan), parts.where(~seen, torch.nan)
 
 
-def sample_numbers(runs: RunSet, calibrated: pd.DataFrame) -> SampleNumbers:
+def checkpoint_numbers(runs: RunSet, calibrated: pd.DataFrame) -> SampleNumbers:
     """The means of `sample_values` and AUSUC of each checkpoint."""
-    names, values = sample_values(runs, calibrated)
+    values = [sample_values(runs, spec, calibrated) for spec in runs.specs]
+    areas = []
+    for spec in runs.specs:
+        tests = {name: runs.outputs(run, epoch, "test") for name, (run, epoch) in runs.checkpoints(spec).items()}
+        areas.append({State(name): area_parts(test, runs.split(spec)) for name, test in tests.items()})
     labels = runs.outputs(runs.specs[0], 0, "test").labels  # the seeds share the test samples, in one order
-    whole, without = intervals.leave_one_out(values, labels)
-    sizes = torch.stack([(~block.isnan()).sum(1) for block in values]).amin(0)
-    # A seen class takes its samples out of the mean over S, an absent one out of the mean over U; both are AUSUC.
-    areas, without_seen = intervals.leave_one_out([_area_values(runs, spec, "s") for spec in runs.specs], labels)
-    _, without_absent = intervals.leave_one_out([_area_values(runs, spec, "u") for spec in runs.specs], labels)
-    without_any = without_seen.where(~without_seen.isnan(), without_absent)
-    return SampleNumbers(
-        names=[*names, *((State(checkpoint), "ausuc") for checkpoint in runs.checkpoints(runs.specs[0]))],
-        whole=torch.cat([whole, areas], dim=1),
-        without=torch.cat([without, without_any], dim=1),
-        sizes=torch.cat([sizes, sizes.new_full((areas.shape[1],), len(labels))]),
-    )
-
-
-def _area_values(runs: RunSet, spec: RunSpec, group: str) -> torch.Tensor:
-    """Each sample's part of AUSUC (checkpoints, N), NaN outside the group."""
-    split, rows = runs.split(spec), []
-    for run, epoch in runs.checkpoints(spec).values():
-        test = runs.outputs(run, epoch, "test")
-        inside = group_masks(test.labels, split)[group]
-        rows.append(ausuc_parts(test.logits, test.labels, split).where(inside, torch.nan))
-    return torch.stack(rows)
+    return sample_numbers(values, areas, labels)
 
 
 def calibration_intervals(runs: RunSet, calibrated: pd.DataFrame) -> pd.DataFrame:
@@ -121,7 +87,7 @@ def calibration_intervals(runs: RunSet, calibrated: pd.DataFrame) -> pd.DataFram
 
     Columns: checkpoint, method, metric, mean, low, high, n_samples, n_seeds.
     """
-    found = sample_numbers(runs, calibrated)
+    found = checkpoint_numbers(runs, calibrated)
     states = dict.fromkeys(state for state, _ in found.names if state.method and state != BEFORE)
     contrasts = [Contrast(state, BEFORE, key) for state in states for key in KEYS]
     table = found.differences(contrasts)
@@ -141,7 +107,7 @@ def evidence(runs: RunSet, calibrated: pd.DataFrame, over_seeds: pd.DataFrame) -
     value, for metrics with one number per seed, whose intervals have no class part. Columns: quantity (a Contrast),
     those of `intervals.estimate`, n_samples, n_seeds.
     """
-    found = sample_numbers(runs, calibrated)
+    found = checkpoint_numbers(runs, calibrated)
     methods = calibrated.groupby("checkpoint")["method"].unique()
     measured, named = [], []
     for before, after in combinations(runs.checkpoints(runs.specs[0]), 2):

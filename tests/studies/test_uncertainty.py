@@ -15,8 +15,8 @@ from analysis_lib.studies import accuracy, calibration, head, uncertainty
 def test_sample_values_average_to_the_tables(digits):
     """Per-sample values against what `calibrations` and `metrics_by_epoch` compute their own way."""
     calibrated = calibration.calibrations(digits)
-    names, values = uncertainty.sample_values(digits, calibrated)
-    means = [dict(zip(names, block.nanmean(1).tolist())) for block in values]
+    values = [uncertainty.sample_values(digits, spec, calibrated) for spec in digits.specs]
+    means = [{name: samples.nanmean().item() for name, samples in seed.items()} for seed in values]
     for seed, found in enumerate(means):
         for line in calibrated[calibrated["seed"] == seed].itertuples():
             for key in uncertainty.KEYS:
@@ -51,7 +51,7 @@ def test_the_evidence_answers_every_claim_and_its_means_are_differences(digits):
 
 def test_numbers_without_a_class_are_those_of_the_samples_without_it(digits):
     """Accuracies and AUSUC computed again by the plain functions on all samples but those of one class."""
-    found = uncertainty.sample_numbers(digits, calibration.calibrations(digits))
+    found = uncertainty.checkpoint_numbers(digits, calibration.calibrations(digits))
     place = {name: row for row, name in enumerate(found.names)}
     end = State(run_set.FINE_TUNED)
     for k, spec in enumerate(digits.specs):
@@ -70,7 +70,7 @@ def test_numbers_without_a_class_are_those_of_the_samples_without_it(digits):
 
 
 def test_a_difference_from_itself_is_zero_without_an_interval(digits):
-    found = uncertainty.sample_numbers(digits, calibration.calibrations(digits))
+    found = uncertainty.checkpoint_numbers(digits, calibration.calibrations(digits))
     row = found.differences([Contrast(BEFORE, BEFORE, "acc_uy")]).iloc[0]
     assert row[["mean", "low", "high"]].tolist() == [0, 0, 0]
 

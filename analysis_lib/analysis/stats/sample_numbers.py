@@ -1,0 +1,60 @@
+"""Numbers that are means over test samples, of several networks and seeds, and their paired differences."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from . import intervals
+from .claims import Contrast, State
+
+
+@dataclass(frozen=True)
+class SampleNumbers:
+    """Numbers of the test samples for K seeds, M names and C classes.
+
+    names : M states with a metric.
+    whole (K, M), without (K, M, C) : each number, and the same without each class, NaN for a class it does not use.
+    sizes (M,) : samples of the seed with the fewest.
+    """
+
+    names: list[tuple[State, str]]
+    whole: torch.Tensor
+    without: torch.Tensor
+    sizes: torch.Tensor
+
+    def differences(self, contrasts: list[Contrast]) -> pd.DataFrame:
+        """The contrasts, in order: the columns of `intervals.estimate`, n_samples and n_seeds."""
+        place = {name: row for row, name in enumerate(self.names)}
+        a = [place[contrast.a, contrast.metric] for contrast in contrasts]
+        b = [place[contrast.b, contrast.metric] for contrast in contrasts]
+        table = intervals.estimate(self.whole[:, a] - self.whole[:, b], self.without[:, a] - self.without[:, b])
+        return table.assign(n_samples=self.sizes[a].minimum(self.sizes[b]).numpy(), n_seeds=len(self.whole))
+
+
+def sample_numbers(
+    values: Sequence[Mapping[tuple[State, str], torch.Tensor]],
+    areas: Sequence[Mapping[State, tuple[torch.Tensor, torch.Tensor]]],
+    labels: torch.Tensor,
+) -> SampleNumbers:
+    """The means of sample values, and AUSUC of some states, with what they are without each class.
+
+    values : for each seed, the value of every sample (N,) under its name, NaN outside the metric's group. areas : for
+    each seed, what every sample adds to AUSUC (`curve.ausuc_parts`), NaN but for seen samples, and NaN but for absent
+    ones. labels : (N,) int64, the same samples for all seeds. Raises UserError as `intervals.leave_one_out`.
+    """
+    blocks = [torch.stack(list(seed.values())) for seed in values]
+    whole, without = intervals.leave_one_out(blocks, labels)
+    sizes = torch.stack([(~block.isnan()).sum(1) for block in blocks]).amin(0)
+    # A seen class takes its samples out of the mean over S, an absent one out of the mean over U; both are AUSUC.
+    by_group = [[torch.stack([pair[group] for pair in seed.values()]) for seed in areas] for group in (0, 1)]
+    area, without_seen = intervals.leave_one_out(by_group[0], labels)
+    _, without_absent = intervals.leave_one_out(by_group[1], labels)
+    without_any = without_seen.where(~without_seen.isnan(), without_absent)
+    return SampleNumbers(
+        names=[*values[0], *((state, "ausuc") for state in areas[0])],
+        whole=torch.cat([whole, area], dim=1),
+        without=torch.cat([without, without_any], dim=1),
+        sizes=torch.cat([sizes, sizes.new_full((area.shape[1],), len(labels))]),
+    )

@@ -1,0 +1,80 @@
+"""What a step of each fine-tuning method costs on this machine: time, and the largest memory of a process."""
+
+import resource
+import statistics
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pandas as pd
+import torch
+
+from ..benchmarks.images import load_images
+from ..benchmarks.manifest import load_manifest
+from ..core.device import deterministic, pick_device, reuse_memory
+from ..core.run_spec import RunSpec
+from ..core.seeds import generator_for
+from ..methods import method_of
+from ..models.create import create_model
+from ..runs.execute import initial_weights, training_data, training_rows
+from ..runs.run_set import RunSet
+from ..training.optimizers import create_optimizer, parameter_groups
+from .fine_tuning_methods import PLAIN, STATISTICS, by_method, compared
+
+STEPS = 5
+
+
+def costs(runs: RunSet, profile: str) -> pd.DataFrame:
+    """The cost of each method beside plain fine-tuning: columns method, seconds, times, memory_mb, extra_mb.
+
+    seconds : the median of five steps, after one that is not counted. times : as a multiple of plain fine-tuning.
+    memory_mb : the most memory that a process with this method held; extra_mb : beyond plain fine-tuning. Every method
+    runs in a process of its own, on the first seed. Averages and BatchNorm's re-estimation at the end of a round or a
+    run are not counted.
+    """
+    spec = runs.specs[0]
+    rows = []
+    for name in compared(profile):
+        if name == STATISTICS:
+            continue  # it takes no step
+        with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (torch.get_num_threads(),)) as pool:
+            rows.append((name, *pool.submit(measure, by_method(spec, name), runs.device).result()))
+    table = pd.DataFrame(rows, columns=["method", "seconds", "memory_mb"])
+    plain = table.set_index("method").loc[PLAIN]
+    table["times"] = table["seconds"] / plain["seconds"]
+    table["extra_mb"] = table["memory_mb"] - plain["memory_mb"]
+    return table[["method", "seconds", "times", "memory_mb", "extra_mb"]]
+
+
+def measure(spec: RunSpec, device_name: str) -> tuple[float, float]:
+    """The seconds of a step and the largest memory of this process in MB (of the device, on a GPU)."""
+    deterministic()
+    reuse_memory()
+    manifest, device = load_manifest(spec.benchmark), pick_device(device_name)
+    model = create_model(spec.model, len(manifest.class_names)).to(getattr(torch, spec.dtype))
+    model.load_state_dict(initial_weights(spec, manifest, model))
+    model.to(device, memory_format=torch.channels_last)
+    rows = training_rows(manifest, spec)
+    data = training_data(load_images(manifest), manifest.labels, rows, spec, manifest, device)
+    method = method_of(spec)
+    method.prepare(model, data)
+    optimizer = create_optimizer(parameter_groups(model, spec), spec)
+    method.before_epoch(model, 0.0)
+    generator = generator_for("costs")
+    batches = method.batches(data, 1, generator)[: STEPS + 1]
+    seconds = []
+    for step, batch in enumerate(batches):
+        begin = time.perf_counter()
+        loss, _ = method.loss(model, *data.batch(batch, generator))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        method.after_step(model, optimizer, step, spec.epochs * data.steps)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - begin)
+    if device.type == "cuda":
+        return statistics.median(seconds[1:]), torch.cuda.max_memory_allocated() / 2**20
+    per_mb = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
+    return statistics.median(seconds[1:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_mb

@@ -1,0 +1,85 @@
+"""WiSE at every alpha, with and without a shift: weights between before and after plain fine-tuning.
+
+BatchNorm's statistics are re-estimated from the fine-tuning images at every alpha but 0 and 1, whose networks have
+their own.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import pandas as pd
+import torch
+
+from ..analysis.gamma.curve import seen_absent_curve
+from ..analysis.gamma.estimators import NONE, ORACLE, Evidence, estimate_gamma
+from ..benchmarks.images import load_images
+from ..core import files, paths
+from ..core.run_spec import RunSpec
+from ..models.batchnorm import reestimate
+from ..models.weight_space import interpolate
+from ..runs.execute import load_before_after, training_data, training_rows
+from ..runs.outputs import extract
+from ..runs.run_set import RunSet
+from .method_differences import STAND_IN
+
+ALPHAS = {"full": tuple(tenth / 10 for tenth in range(1, 10))}
+FEW = (0.25, 0.5, 0.75)  # in the other profiles
+
+
+def wise_curve(cells: dict[float, RunSet], profile: str) -> pd.DataFrame:
+    """Accuracies of the interpolated networks.
+
+    Columns: lr, seed, alpha, treatment, gamma, acc_sy, acc_uy, acc_yy, ausuc.
+    alpha : from 0, the pre-trained network, to 1, the fine-tuned one. Treatments: no shift, stand-ins and gamma*
+    (*oracle*); the pre-trained network has no stand-ins. The logits of each network are computed once and cached.
+    """
+    rows = []
+    for lr, runs in cells.items():
+        for spec in runs.specs:
+            for alpha, logits in _logits_by_alpha(runs, spec, ALPHAS.get(profile, FEW)).items():
+                rows += [(lr, spec.seed, alpha, *found) for found in _treated(runs, spec, alpha, *logits)]
+    columns = ["lr", "seed", "alpha", "treatment", "gamma", "acc_sy", "acc_uy", "acc_yy", "ausuc"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _logits_by_alpha(
+    runs: RunSet, spec: RunSpec, alphas: Sequence[float]
+) -> dict[float, tuple[torch.Tensor, torch.Tensor]]:
+    """The logits of the fine-tuning data and of the test samples, in the order of their Outputs, for each alpha."""
+
+    def stored(epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return runs.fine_tuning_outputs(spec, epoch).logits, runs.outputs(spec, epoch, "test").logits
+
+    found = {0.0: stored(0)}
+    for alpha in alphas:
+        tensors = files.cached(paths.run_wise(spec.run_id, alpha), partial(_interpolated_logits, runs, spec, alpha))
+        found[alpha] = tensors["train"], tensors["test"]
+    return found | {1.0: stored(spec.epochs)}
+
+
+def _interpolated_logits(runs: RunSet, spec: RunSpec, alpha: float) -> dict[str, torch.Tensor]:
+    before, model = load_before_after(spec, runs.device)
+    model.load_state_dict(interpolate(before.state_dict(), model.state_dict(), alpha))
+    manifest, device = runs.manifest, next(model.parameters()).device
+    images, labels = load_images(manifest), manifest.labels
+    data = training_data(images, labels, training_rows(manifest, spec), spec, manifest, device)
+    reestimate(model, data.passes("batchnorm"))
+    found = {}
+    for part, outputs in (("train", runs.fine_tuning_outputs(spec, 0)), ("test", runs.outputs(spec, 0, "test"))):
+        prepared = runs.prepared(spec, outputs.index, device)
+        found[part] = extract(model, prepared.images, labels, outputs.index, prepared.normalize).logits
+    return found
+
+
+def _treated(runs: RunSet, spec: RunSpec, alpha: float, train: torch.Tensor, test: torch.Tensor) -> list[tuple]:
+    """The treatment, its gamma, the accuracies with it and AUSUC, from logits of both parts."""
+    start, split = runs.fine_tuning_outputs(spec, 0), runs.split(spec)
+    curve = seen_absent_curve(test, runs.outputs(spec, 0, "test").labels, split)
+    gammas = {NONE: 0.0, ORACLE: curve.best().gamma}
+    if alpha > 0:
+        gammas[STAND_IN] = estimate_gamma(STAND_IN, Evidence(train, start.labels, split, start.logits))
+    rows = []
+    for treatment, gamma in gammas.items():
+        point = curve.at(gamma)
+        rows.append((treatment, gamma, point.acc_sy, point.acc_uy, point.acc_yy, curve.ausuc))
+    return rows
