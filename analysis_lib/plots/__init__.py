@@ -18,6 +18,7 @@ from .explanation import (
     draw_view,
 )
 from .images import draw_images
+from .methods import draw_method_key, draw_method_plane, draw_wise
 from .series import draw_by_checkpoint, draw_by_epoch, draw_changes, draw_intervals, draw_series
 from .style import new_axes, save_figure
 from .toy import draw_region_legend, draw_toy_displacement, draw_toy_grid, draw_toy_regions
@@ -35,6 +36,8 @@ __all__ = [
     "draw_influences",
     "draw_intervals",
     "draw_label_shift",
+    "draw_method_key",
+    "draw_method_plane",
     "draw_motion",
     "draw_pulls",
     "draw_region_legend",
@@ -47,6 +50,7 @@ __all__ = [
     "draw_toy_regions",
     "draw_update_similarity",
     "draw_view",
+    "draw_wise",
     "gamma_figure",
     "gamma_slider",
     "new_axes",

@@ -40,11 +40,22 @@ KEPT = (  # tables of results/<benchmark>/ that pages and notebooks refer to
     "09_choices",
     "09_label_shift_regret",
     "09_regrets",
+    "11_choice",
+    "11_claims",
+    "11_costs",
+    "11_differences",
+    "11_methods",
+    "11_wise",
     "claims",
     "summary_mean",
 )
 PICTURES = {
-    "emoji": {"accuracy_by_epoch": "01_accuracy_by_epoch", "seen_absent_curve": "05_curve", "explanation": "06_story"}
+    "emoji": {
+        "accuracy_by_epoch": "01_accuracy_by_epoch",
+        "seen_absent_curve": "05_curve",
+        "explanation": "06_story",
+        "methods": "11_plane",
+    }
 }
 DIGITS = "%.6g"  # of the numbers that are kept
 

@@ -107,7 +107,7 @@ def claims_about(methods: list[str]) -> tuple[Claim, ...]:
 
 
 def verdicts(numbers: dict[float, SampleNumbers]) -> pd.DataFrame:
-    """The claims about every method at every learning rate: column lr, then those of `claims.judge`.
+    """The claims about every method at every learning rate: columns lr and method, then those of `claims.judge`.
 
     The p values of a family are corrected at each learning rate by itself.
     """
@@ -120,5 +120,6 @@ def verdicts(numbers: dict[float, SampleNumbers]) -> pd.DataFrame:
         columns = ["quantity", "mean", "low", "high", *ERRORS, "n_samples", "n_seeds", "interval"]
         table = judge(evidence[columns], claims)
         table.insert(0, "lr", lr)
+        table.insert(1, "method", [contrast.b.checkpoint for contrast in table["quantity"]])
         frames.append(table)
     return pd.concat(frames, ignore_index=True)

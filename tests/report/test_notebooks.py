@@ -20,6 +20,7 @@ EXPECTED = [
     "07_toy_example",
     "09_gamma_estimators",
     "10_claims",
+    "11_fine_tuning_methods",
 ]
 
 

@@ -1,0 +1,44 @@
+"""The tables and values that a page can name: each is a few lines that turn reference results into Markdown.
+
+A function of `TABLES` or `VALUES` takes the reference of one benchmark and the options of its mark, and returns text. A
+table of means says how many seeds, runs or samples (n) stand behind it; what used labels of absent classes reads
+*oracle*.
+"""
+
+from .calibration import accuracy, against, against_pretrained, learning_rates, mean, posthoc, untouched
+from .claims import claims, verdicts
+from .estimators import absent_share, estimators, label_shift
+from .explanation import first_step, gain_prediction, head, step_check, toy
+from .methods import method_choice, method_claims, method_costs, method_differences, methods, wise
+from .origin import classes, images, licences, made_on, minutes, overview, processors, processors_before
+
+WITHOUT_MEANS = {"overview": overview, "licences": licences}  # counts and names: no n to tell
+TABLES = {
+    function.__name__: function
+    for function in (
+        accuracy,
+        untouched,
+        against_pretrained,
+        posthoc,
+        learning_rates,
+        estimators,
+        label_shift,
+        absent_share,
+        first_step,
+        step_check,
+        gain_prediction,
+        head,
+        toy,
+        claims,
+        methods,
+        method_differences,
+        method_claims,
+        method_choice,
+        method_costs,
+        wise,
+        processors,
+        processors_before,
+    )
+}
+TABLES |= WITHOUT_MEANS
+VALUES = {function.__name__: function for function in (made_on, mean, against, images, classes, verdicts, minutes)}

@@ -1,0 +1,34 @@
+"""The tables of claims."""
+
+import pandas as pd
+
+from ..markdown import interval, number, table
+from .cells import PERCENT
+
+
+def claims(ref) -> str:
+    """Every statement with its verdict, its difference with the interval, and the p value that decides."""
+    rows = []
+    for _, row in ref.table("claims").iterrows():
+        in_points = row["quantity"].split(": ")[-1].startswith(("acc_", "ncm_acc_", "p_absent_", "ausuc"))
+        style = PERCENT if in_points else {}
+        samples = "" if pd.isna(row["n_samples"]) else f"{row['n_samples']:.0f} x "
+        verdict = f"**{row['verdict']}**" if row["verdict"] != "undecided" else row["verdict"]
+        rows.append(
+            [
+                row["claim"],
+                row["family"],
+                verdict,
+                interval(row, sign=True, **style),
+                "points" if in_points else "",
+                "< 0.001" if row["p"] < 0.001 else number(row["p"], digits=3),
+                f"{samples}{row['n_seeds']:.0f}",
+            ]
+        )
+    head = ["claim", "family", "verdict", "difference [95 % interval]", "unit", "p (Holm)"]
+    return table(rows, [*head, "n (samples or classes x seeds)"])
+
+
+def verdicts(ref, verdict: str) -> str:
+    """How many claims hold, do not hold or are undecided."""
+    return str((ref.table("claims")["verdict"] == verdict).sum())
