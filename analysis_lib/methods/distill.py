@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.functional import kl_div
 
 from ..models.reference import Reference
-from ..training.method import TrainingData
+from ..training.method import TrainingData, not_negative, positive
 from .finetune import FineTune
 
 
@@ -21,8 +21,8 @@ class Distill(FineTune):
 
     title = "distillation, all logits"
     choices = ("weight", (0.1, 1.0, 10.0))
-    weight: float = 1.0
-    temperature: float = 2.0
+    weight: float = not_negative(1.0)
+    temperature: float = positive(2.0)
 
     def prepare(self, model: nn.Module, data: TrainingData) -> None:
         self._reference = Reference(model)

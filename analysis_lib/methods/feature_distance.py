@@ -10,7 +10,7 @@ from ..core.errors import unknown
 from ..models.backbone import features_and_logits
 from ..models.reference import Reference
 from ..models.stages import stages_and_logits
-from ..training.method import Method, TrainingData
+from ..training.method import Method, TrainingData, not_negative
 
 AXES = {"channel": -1, "token": 1}  # of stage features (B, P, D)
 
@@ -25,7 +25,7 @@ class FeatureDistance(Method):
 
     title = "feature distance"
     choices = ("weight", (0.1, 1.0, 10.0))
-    weight: float = 1.0
+    weight: float = not_negative(1.0)
 
     def prepare(self, model: nn.Module, data: TrainingData) -> None:
         self._reference = Reference(model)
@@ -48,10 +48,11 @@ class LDIFS(Method):
 
     title = "LDIFS"
     choices = ("weight", (10.0, 100.0, 1000.0))
-    weight: float = 100.0
+    weight: float = not_negative(100.0)
     axis: str = "channel"
 
     def __post_init__(self):
+        super().__post_init__()
         if self.axis not in AXES:
             raise unknown("axis", self.axis, AXES)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..models.batchnorm import batchnorms, reestimate
-from ..training.method import TrainingData
+from ..training.method import TrainingData, fraction
 from .finetune import FineTune
 
 
@@ -98,7 +98,7 @@ class ProbeThenFineTune(FineTune):
 
     title = "linear probe, then everything (LP-FT)"
     choices = ("probe", (0.2, 0.4, 0.6))
-    probe: float = 0.4
+    probe: float = fraction(0.4)
 
     def before_epoch(self, model: nn.Module, done: float) -> None:
         if done < self.probe - 1e-9:  # 3/5 of the epochs is not quite 0.6

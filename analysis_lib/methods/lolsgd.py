@@ -7,9 +7,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
 
-from ..core.errors import UserError
 from ..models.batchnorm import reestimate
-from ..training.method import Method, TrainingData
+from ..training.method import Method, TrainingData, count, part
 
 
 @dataclass
@@ -19,20 +18,13 @@ class LOLSGD(Method):
 
     A round has as many gradient steps as an epoch of plain fine-tuning, dealt evenly to its local runs, each of which
     begins without momentum. A local run keeps at least two classes. Source: the idea is Tu et al. 2023; constants and
-    re-estimation are ours. Raises UserError for options that leave nothing to train on.
+    re-estimation are ours.
     """
 
     title = "LOLSGD"
     choices = ("left_out", (0.3, 0.5, 0.7))
-    left_out: float = 0.3
-    local_runs: int = 3
-
-    def __post_init__(self):
-        if not (0 <= self.left_out < 1 and self.local_runs >= 1):
-            raise UserError(
-                f"LOLSGD got left_out={self.left_out} and local_runs={self.local_runs}; give a fraction in [0, 1) and "
-                "a positive number"
-            )
+    left_out: float = part(0.3)
+    local_runs: int = count(3)
 
     def prepare(self, model: nn.Module, data: TrainingData) -> None:
         self._data = data
