@@ -74,6 +74,8 @@ def stage_distance(stages: list[torch.Tensor], start: list[torch.Tensor], axis: 
     """
 
     def unit(h: torch.Tensor) -> torch.Tensor:
-        return h / (h.square().sum(AXES[axis], keepdim=True).sqrt() + 1e-10)
+        squares = h.square().sum(AXES[axis], keepdim=True)
+        length = squares.clamp_min(torch.finfo(h.dtype).tiny).sqrt()  # the root's slope at 0 is infinite
+        return h / (length + 1e-10)
 
     return sum((unit(now) - unit(before)).square().mean() for now, before in zip(stages, start)) / len(stages)
