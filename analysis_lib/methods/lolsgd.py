@@ -34,7 +34,7 @@ class LOLSGD(Method):
     def batches(self, data: TrainingData, epoch: int, generator: torch.Generator) -> list[torch.Tensor]:
         """The steps of all local runs of a round, one run after another."""
         draws = data.generator("left out", epoch)
-        found, self._ends, self._kept = [], [], []
+        found, self._ends, kept_by_step = [], [], []
         for steps in torch.arange(data.steps).tensor_split(min(self.local_runs, data.steps)):
             kept = self._draw_classes(data.classes, draws)
             rows = data.rows[torch.isin(data.labels[data.rows], kept)]
@@ -43,8 +43,8 @@ class LOLSGD(Method):
             order = torch.cat([rows[torch.randperm(len(rows), generator=generator)] for _ in range(passes)])
             found += order[:wanted].tensor_split(len(steps))
             self._ends.append(len(found))
-            self._kept += [kept] * len(steps)
-        self._taken, self._epoch = 0, epoch
+            kept_by_step += [kept] * len(steps)
+        self._taken, self._epoch, self._kept = 0, epoch, iter(kept_by_step)
         return found
 
     def _draw_classes(self, classes: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -89,6 +89,6 @@ class MaskedLOLSGD(LOLSGD):
         """Mean cross-entropy over the absent classes and those of the local run, and all C logits."""
         logits = model(x)
         shown = self._absent.clone()
-        shown[self._kept[self._taken]] = True
+        shown[next(self._kept)] = True  # one step's loss after another
         masked = logits.masked_fill(~shown.to(logits.device), -torch.inf)
         return cross_entropy(masked, labels), logits
