@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ..core.errors import UserError
 from ..models.batchnorm import batchnorms, reestimate
 from ..training.method import TrainingData, fraction
 from .finetune import FineTune
@@ -68,7 +69,8 @@ class BatchNormStatistics(FineTune):
 class BatchNormAffine(FineTune):
     """BatchNorm's scales and shifts train, and its statistics adapt; every other weight is frozen.
 
-    In a network without BatchNorm, those of its other normalisation layers train.
+    In a network without BatchNorm, those of its LayerNorm and GroupNorm train. Raises UserError for a network that has
+    none.
     """
 
     title = "BatchNorm affine"
@@ -76,6 +78,11 @@ class BatchNormAffine(FineTune):
     def prepare(self, model: nn.Module, data: TrainingData) -> None:
         norms = batchnorms(model) or [m for m in model.modules() if isinstance(m, (nn.LayerNorm, nn.GroupNorm))]
         chosen = _ids(norms)
+        if not chosen:
+            raise UserError(
+                f"{self.title} finds no BatchNorm, LayerNorm or GroupNorm with weights in {type(model).__name__}; "
+                "choose another method"
+            )
         train_only(model, lambda name, parameter: id(parameter) in chosen)
 
 
