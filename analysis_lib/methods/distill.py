@@ -26,7 +26,8 @@ class Distill(FineTune):
 
     def prepare(self, model: nn.Module, data: TrainingData) -> None:
         self._reference = Reference(model)
-        self._columns = self.columns(model.get_classifier().out_features, data)
+        head = model.get_classifier()
+        self._columns = self.columns(head.out_features, data).to(head.weight.device)
 
     def columns(self, num_classes: int, data: TrainingData) -> torch.Tensor:
         """The classes whose softmax is compared."""
