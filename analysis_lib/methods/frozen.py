@@ -54,7 +54,10 @@ class FrozenHead(FineTune):
 
 @dataclass
 class BatchNormStatistics(FineTune):
-    """No weight trains: BatchNorm gets the exact statistics of the fine-tuning images."""
+    """No weight trains: BatchNorm gets the statistics of the fine-tuning images, as `reestimate` pools them.
+
+    The Outputs of epochs before the last one have running averages over the batches instead.
+    """
 
     title = "BatchNorm statistics"
 
@@ -100,7 +103,8 @@ class BitFit(FineTune):
 class ProbeThenFineTune(FineTune):
     """The head trains first, on frozen features, then everything. Source: Kumar et al. 2022 (LP-FT).
 
-    probe : the fraction of the epochs for the head alone.
+    probe : the fraction of the epochs for the head alone, rounded up to whole epochs: a run of one epoch trains the
+    head alone.
     """
 
     title = "linear probe, then everything (LP-FT)"

@@ -17,7 +17,8 @@ class LOLSGD(Method):
     classes; then the weights are averaged and BatchNorm's statistics re-estimated.
 
     A round has as many gradient steps as an epoch of plain fine-tuning, dealt evenly to its local runs, each of which
-    begins without momentum. A local run keeps at least two classes. Source: the idea is Tu et al. 2023; constants and
+    begins without momentum. A local run keeps at least two classes. The learning rate falls from step to step as in
+    plain fine-tuning, also between the local runs of a round. Source: the idea is Tu et al. 2023; constants and
     re-estimation are ours.
     """
 
