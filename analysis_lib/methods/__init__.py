@@ -43,7 +43,7 @@ METHODS: dict[str, type[Method]] = {
 def create_method(name: str, options: dict[str, float | str]) -> Method:
     """A method with its options; those not given are the method's own defaults.
 
-    Raises UserError for an unknown name or option.
+    Raises UserError for an unknown name or option, and for a value that the method does not allow.
     """
     if name not in METHODS:
         raise unknown("method", name, METHODS)

@@ -8,7 +8,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..models.batchnorm import reestimate
 from ..models.weight_space import interpolate
-from ..training.method import TrainingData
+from ..training.method import TrainingData, fraction, part
 from .finetune import FineTune
 
 
@@ -22,7 +22,7 @@ class SWA(FineTune):
 
     title = "SWA"
     choices = ("start", (0.25, 0.5, 0.75))
-    start: float = 0.5
+    start: float = part(0.5)
 
     def prepare(self, model: nn.Module, data: TrainingData) -> None:
         self._average = AveragedModel(model)
@@ -55,7 +55,7 @@ class WiSE(FineTune):
 
     title = "WiSE"
     choices = ("alpha", (0.25, 0.5, 0.75))
-    alpha: float = 0.5
+    alpha: float = fraction(0.5)
 
     def prepare(self, model: nn.Module, data: TrainingData) -> None:
         self._start = {name: tensor.clone() for name, tensor in model.state_dict().items()}

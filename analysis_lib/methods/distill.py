@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.functional import kl_div
 
 from ..models.reference import Reference
-from ..training.method import TrainingData
+from ..training.method import TrainingData, not_negative, positive
 from .finetune import FineTune
 
 
@@ -21,12 +21,13 @@ class Distill(FineTune):
 
     title = "distillation, all logits"
     choices = ("weight", (0.1, 1.0, 10.0))
-    weight: float = 1.0
-    temperature: float = 2.0
+    weight: float = not_negative(1.0)
+    temperature: float = positive(2.0)
 
     def prepare(self, model: nn.Module, data: TrainingData) -> None:
         self._reference = Reference(model)
-        self._columns = self.columns(model.get_classifier().out_features, data)
+        head = model.get_classifier()
+        self._columns = self.columns(head.out_features, data).to(head.weight.device)
 
     def columns(self, num_classes: int, data: TrainingData) -> torch.Tensor:
         """The classes whose softmax is compared."""

@@ -10,7 +10,7 @@ from ..core.errors import unknown
 from ..models.backbone import features_and_logits
 from ..models.reference import Reference
 from ..models.stages import stages_and_logits
-from ..training.method import Method, TrainingData
+from ..training.method import Method, TrainingData, not_negative
 
 AXES = {"channel": -1, "token": 1}  # of stage features (B, P, D)
 
@@ -25,7 +25,7 @@ class FeatureDistance(Method):
 
     title = "feature distance"
     choices = ("weight", (0.1, 1.0, 10.0))
-    weight: float = 1.0
+    weight: float = not_negative(1.0)
 
     def prepare(self, model: nn.Module, data: TrainingData) -> None:
         self._reference = Reference(model)
@@ -48,10 +48,11 @@ class LDIFS(Method):
 
     title = "LDIFS"
     choices = ("weight", (10.0, 100.0, 1000.0))
-    weight: float = 100.0
+    weight: float = not_negative(100.0)
     axis: str = "channel"
 
     def __post_init__(self):
+        super().__post_init__()
         if self.axis not in AXES:
             raise unknown("axis", self.axis, AXES)
 
@@ -73,6 +74,8 @@ def stage_distance(stages: list[torch.Tensor], start: list[torch.Tensor], axis: 
     """
 
     def unit(h: torch.Tensor) -> torch.Tensor:
-        return h / (h.square().sum(AXES[axis], keepdim=True).sqrt() + 1e-10)
+        squares = h.square().sum(AXES[axis], keepdim=True)
+        length = squares.clamp_min(torch.finfo(h.dtype).tiny).sqrt()  # the root's slope at 0 is infinite
+        return h / (length + 1e-10)
 
     return sum((unit(now) - unit(before)).square().mean() for now, before in zip(stages, start)) / len(stages)

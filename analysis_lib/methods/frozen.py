@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ..core.errors import UserError
 from ..models.batchnorm import batchnorms, reestimate
-from ..training.method import TrainingData
+from ..training.method import TrainingData, fraction
 from .finetune import FineTune
 
 
@@ -53,7 +54,10 @@ class FrozenHead(FineTune):
 
 @dataclass
 class BatchNormStatistics(FineTune):
-    """No weight trains: BatchNorm gets the exact statistics of the fine-tuning images."""
+    """No weight trains: BatchNorm gets the statistics of the fine-tuning images, as `reestimate` pools them.
+
+    The Outputs of epochs before the last one have running averages over the batches instead.
+    """
 
     title = "BatchNorm statistics"
 
@@ -68,7 +72,8 @@ class BatchNormStatistics(FineTune):
 class BatchNormAffine(FineTune):
     """BatchNorm's scales and shifts train, and its statistics adapt; every other weight is frozen.
 
-    In a network without BatchNorm, those of its other normalisation layers train.
+    In a network without BatchNorm, those of its LayerNorm and GroupNorm train. Raises UserError for a network that has
+    none.
     """
 
     title = "BatchNorm affine"
@@ -76,6 +81,11 @@ class BatchNormAffine(FineTune):
     def prepare(self, model: nn.Module, data: TrainingData) -> None:
         norms = batchnorms(model) or [m for m in model.modules() if isinstance(m, (nn.LayerNorm, nn.GroupNorm))]
         chosen = _ids(norms)
+        if not chosen:
+            raise UserError(
+                f"{self.title} finds no BatchNorm, LayerNorm or GroupNorm with weights in {type(model).__name__}; "
+                "choose another method"
+            )
         train_only(model, lambda name, parameter: id(parameter) in chosen)
 
 
@@ -93,12 +103,13 @@ class BitFit(FineTune):
 class ProbeThenFineTune(FineTune):
     """The head trains first, on frozen features, then everything. Source: Kumar et al. 2022 (LP-FT).
 
-    probe : the fraction of the epochs for the head alone.
+    probe : the fraction of the epochs for the head alone, rounded up to whole epochs: a run of one epoch trains the
+    head alone.
     """
 
     title = "linear probe, then everything (LP-FT)"
     choices = ("probe", (0.2, 0.4, 0.6))
-    probe: float = 0.4
+    probe: float = fraction(0.4)
 
     def before_epoch(self, model: nn.Module, done: float) -> None:
         if done < self.probe - 1e-9:  # 3/5 of the epochs is not quite 0.6

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..training.method import TrainingData
+from ..training.method import TrainingData, not_negative
 from .finetune import FineTune
 
 
@@ -18,7 +18,7 @@ class L2SP(FineTune):
 
     title = "L2SP"
     choices = ("weight", (0.01, 0.1, 1.0))
-    weight: float = 0.1
+    weight: float = not_negative(0.1)
 
     def prepare(self, model: nn.Module, data: TrainingData) -> None:
         head = {id(parameter) for parameter in model.get_classifier().parameters()}

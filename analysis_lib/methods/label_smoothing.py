@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from ..training.method import Method
+from ..training.method import Method, fraction
 
 
 @dataclass
@@ -18,7 +18,7 @@ class LabelSmoothing(Method):
 
     title = "label smoothing"
     choices = ("smoothing", (0.05, 0.1, 0.2))
-    smoothing: float = 0.1
+    smoothing: float = fraction(0.1)
 
     def loss(self, model: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean cross-entropy with the smoothed labels."""

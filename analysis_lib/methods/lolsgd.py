@@ -7,9 +7,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
 
-from ..core.errors import UserError
 from ..models.batchnorm import reestimate
-from ..training.method import Method, TrainingData
+from ..training.method import Method, TrainingData, count, part
 
 
 @dataclass
@@ -18,21 +17,15 @@ class LOLSGD(Method):
     classes; then the weights are averaged and BatchNorm's statistics re-estimated.
 
     A round has as many gradient steps as an epoch of plain fine-tuning, dealt evenly to its local runs, each of which
-    begins without momentum. A local run keeps at least two classes. Source: the idea is Tu et al. 2023; constants and
-    re-estimation are ours. Raises UserError for options that leave nothing to train on.
+    begins without momentum. A local run keeps at least two classes. The learning rate falls from step to step as in
+    plain fine-tuning, also between the local runs of a round. Source: the idea is Tu et al. 2023; constants and
+    re-estimation are ours.
     """
 
     title = "LOLSGD"
     choices = ("left_out", (0.3, 0.5, 0.7))
-    left_out: float = 0.3
-    local_runs: int = 3
-
-    def __post_init__(self):
-        if not (0 <= self.left_out < 1 and self.local_runs >= 1):
-            raise UserError(
-                f"LOLSGD got left_out={self.left_out} and local_runs={self.local_runs}; give a fraction in [0, 1) and "
-                "a positive number"
-            )
+    left_out: float = part(0.3)
+    local_runs: int = count(3)
 
     def prepare(self, model: nn.Module, data: TrainingData) -> None:
         self._data = data
@@ -42,7 +35,7 @@ class LOLSGD(Method):
     def batches(self, data: TrainingData, epoch: int, generator: torch.Generator) -> list[torch.Tensor]:
         """The steps of all local runs of a round, one run after another."""
         draws = data.generator("left out", epoch)
-        found, self._ends, self._kept = [], [], []
+        found, self._ends, kept_by_step = [], [], []
         for steps in torch.arange(data.steps).tensor_split(min(self.local_runs, data.steps)):
             kept = self._draw_classes(data.classes, draws)
             rows = data.rows[torch.isin(data.labels[data.rows], kept)]
@@ -51,8 +44,8 @@ class LOLSGD(Method):
             order = torch.cat([rows[torch.randperm(len(rows), generator=generator)] for _ in range(passes)])
             found += order[:wanted].tensor_split(len(steps))
             self._ends.append(len(found))
-            self._kept += [kept] * len(steps)
-        self._taken, self._epoch = 0, epoch
+            kept_by_step += [kept] * len(steps)
+        self._taken, self._epoch, self._kept = 0, epoch, iter(kept_by_step)
         return found
 
     def _draw_classes(self, classes: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -97,6 +90,6 @@ class MaskedLOLSGD(LOLSGD):
         """Mean cross-entropy over the absent classes and those of the local run, and all C logits."""
         logits = model(x)
         shown = self._absent.clone()
-        shown[self._kept[self._taken]] = True
+        shown[next(self._kept)] = True  # one step's loss after another
         masked = logits.masked_fill(~shown.to(logits.device), -torch.inf)
         return cross_entropy(masked, labels), logits

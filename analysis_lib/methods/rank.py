@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ..models.backbone import features_and_logits
-from ..training.method import Method
+from ..training.method import Method, not_negative
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Rank(Method):
 
     title = "effective rank"
     choices = ("weight", (0.01, 0.1, 1.0))
-    weight: float = 0.1
+    weight: float = not_negative(0.1)
 
     def loss(self, model: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean cross-entropy minus the weighted entropy."""

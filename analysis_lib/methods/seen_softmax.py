@@ -11,7 +11,10 @@ from ..training.method import Method, TrainingData
 
 @dataclass
 class SeenSoftmax(Method):
-    """Cross-entropy over the classes of the fine-tuning data. Absent logits move only as the features do."""
+    """Cross-entropy over the classes of the fine-tuning data. Absent logits move only with the features.
+
+    Their rows of the head get no gradient; weight decay still shrinks them.
+    """
 
     title = "seen softmax"
 

@@ -19,8 +19,8 @@ def reestimate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
 
     batches : images (B, 3, H, W) as the model takes them. Each batch is normalised by its own statistics on its way
     through the network, as in training; everything else is in eval mode. The variance is the unbiased one over all
-    samples and positions: within batches and between them. A model without BatchNorm stays as it is. Source: the law of
-    total variance.
+    samples and positions: within batches and between them. A model without BatchNorm stays as it is, and so does a
+    layer that gets no input. Source: the law of total variance.
     """
     layers = batchnorms(model)
     if not layers:
@@ -46,8 +46,9 @@ def reestimate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
             hook.remove()
         for module, training in modes.items():
             module.training = training
-    for layer in layers:
-        n = counts[layer]
+    for layer, n in counts.items():
+        if not n:  # a layer that the network does not use
+            continue
         mean = sums[layer] / n
         layer.running_mean.copy_(mean)
         layer.running_var.copy_((squares[layer] - n * mean.square()).clamp_min(0) / max(1, n - 1))
@@ -55,7 +56,7 @@ def reestimate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
 
 @contextlib.contextmanager
 def batch_statistics(model: nn.Module) -> Iterator[None]:
-    """Inside the block BatchNorm normalises by the batch and keeps its running statistics."""
+    """Inside the block BatchNorm normalises by the batch and keeps its running mean and variance."""
     before = {layer: (layer.training, layer.momentum) for layer in batchnorms(model)}
     for layer in before:
         layer.training, layer.momentum = True, 0.0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from .batchnorm import batch_statistics
+from .batchnorm import batch_statistics, batchnorms
 
 
 class Reference:
@@ -18,6 +18,8 @@ class Reference:
 
     def __init__(self, model: nn.Module):
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        for layer in batchnorms(self.model):
+            layer.num_batches_tracked = None  # else it counts the batches
 
     @torch.no_grad()
     def __call__(self, measure: Callable[[nn.Module, torch.Tensor], object], x: torch.Tensor):
