@@ -22,7 +22,7 @@ class SWA(FineTune):
 
     title = "SWA"
     choices = ("start", (0.25, 0.5, 0.75))
-    start: float = part(0.5)
+    start: float = part(0.25)
 
     def prepare(self, model: nn.Module, data: TrainingData) -> None:
         self._average = AveragedModel(model)

@@ -21,7 +21,7 @@ class Distill(FineTune):
 
     title = "distillation, all logits"
     choices = ("weight", (0.1, 1.0, 10.0))
-    weight: float = not_negative(1.0)
+    weight: float = not_negative(0.1)
     temperature: float = positive(2.0)
 
     def prepare(self, model: nn.Module, data: TrainingData) -> None:

@@ -48,7 +48,7 @@ class LDIFS(Method):
 
     title = "LDIFS"
     choices = ("weight", (10.0, 100.0, 1000.0))
-    weight: float = not_negative(100.0)
+    weight: float = not_negative(1000.0)
     axis: str = "channel"
 
     def __post_init__(self):

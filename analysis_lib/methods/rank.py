@@ -19,7 +19,7 @@ class Rank(Method):
 
     title = "effective rank"
     choices = ("weight", (0.01, 0.1, 1.0))
-    weight: float = not_negative(0.1)
+    weight: float = not_negative(0.01)
 
     def loss(self, model: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean cross-entropy minus the weighted entropy."""
