@@ -50,8 +50,8 @@ def add_verb(verbs) -> None:
         "--held-out",
         type=Path,
         metavar="SOURCE",
-        help="samples of seen classes that were not trained on: the report has their accuracies; with --unlabelled "
-        "they give an estimate of the absent share",
+        help="samples of seen classes that were not trained on: with --unlabelled they give an estimate of the absent "
+        "share",
     )
     add_images(verb)
     folds = verb.add_argument_group(
