@@ -407,6 +407,7 @@ def test_the_command_line_takes_unlabelled_images(newcomer, tmp_path, capsys):
     report = json.loads(output.with_suffix(".json").read_text())
     estimate = report["absent_share"]["estimate"]
     assert (estimate["n_unlabelled"], estimate["n_held_out"]) == (400, 200) and estimate["low"] <= 0.5
+    assert set(report["held_out"]) == {"samples", "pretrained", "before", "after"}
     models = []
     for name in ("finetuned", "pretrained"):
         models.append(timm.create_model(ARCH, num_classes=10))
