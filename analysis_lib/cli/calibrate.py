@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from .options import add_images, add_measures, add_model, add_recipe, add_running
+
 
 def add_verb(verbs) -> None:
     """Add the parser of `calibrate` to argparse's sub-parsers."""
@@ -30,37 +32,20 @@ def add_verb(verbs) -> None:
         metavar="FILE",
         help="what to write: .safetensors, or .json with ready logits",
     )
-    verb.add_argument("--model", metavar="ARCH", help="the timm architecture of the checkpoint, such as resnet18")
-    verb.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="the fine-tuned weights: .safetensors or .pth with a state dict"
-    )
+    add_model(verb, required=False, checkpoint="the fine-tuned weights")
     verb.add_argument(
         "--pretrained",
         type=Path,
         metavar="FILE",
         help="the weights (or logits) before fine-tuning, with the same outputs",
     )
-    verb.add_argument("--classes", type=Path, metavar="FILE", help="names of the outputs, one a line in head order")
     verb.add_argument(
         "--method",
         default="auto",
         help="auto, the best for what is given (the default), or the name of an estimator; an unknown name is "
         "answered with the list",
     )
-    verb.add_argument(
-        "--absent-share",
-        type=float,
-        metavar="SHARE",
-        help="the fraction of absent-class samples expected in use (default: estimated with --unlabelled and "
-        "--held-out, else the share of absent classes)",
-    )
-    verb.add_argument(
-        "--unlabelled",
-        type=Path,
-        metavar="SOURCE",
-        help="images of all classes as they occur in use; their labels, if any, are ignored, and a folder needs no "
-        "sub-folders; ready logits need no labels",
-    )
+    add_measures(verb)
     verb.add_argument(
         "--held-out",
         type=Path,
@@ -68,46 +53,15 @@ def add_verb(verbs) -> None:
         help="samples of seen classes that were not trained on: with --unlabelled they give an estimate of the absent "
         "share",
     )
-    verb.add_argument(
-        "--test",
-        type=Path,
-        metavar="SOURCE",
-        help="labelled samples of all classes: they measure what gamma does and never choose it",
-    )
-    verb.add_argument("--image-size", type=int, metavar="N", help="pixels (default: what timm states for ARCH)")
-    verb.add_argument(
-        "--crop-pct",
-        type=float,
-        metavar="SHARE",
-        help="centre crop after resizing (default: what timm states for ARCH)",
-    )
-    verb.add_argument(
-        "--mean",
-        type=float,
-        nargs=3,
-        metavar=("R", "G", "B"),
-        help="subtracted from pixels in [0, 1] (default: timm's)",
-    )
-    verb.add_argument(
-        "--std", type=float, nargs=3, metavar=("R", "G", "B"), help="divides pixels after that (default: timm's)"
-    )
+    add_images(verb)
     folds = verb.add_argument_group(
         "folds",
         "With --folds the pre-trained model is fine-tuned three times without a third of the seen classes each, by "
         "your own recipe, at --batch-size. What is finished is kept in the project folder's runs/.",
     )
     folds.add_argument("--folds", action="store_true", help="train the folds; needs --pretrained, --epochs and --lr")
-    folds.add_argument("--epochs", type=int, metavar="N", help="of your fine-tuning")
-    folds.add_argument("--lr", type=float, metavar="RATE", help="of your fine-tuning; it falls to 0 as a cosine")
-    folds.add_argument("--optimizer", metavar="NAME", help="any of timm's (default: sgd, with Nesterov's momentum)")
-    folds.add_argument("--momentum", type=float, metavar="SHARE", help="(default: 0.9)")
-    folds.add_argument("--weight-decay", type=float, metavar="RATE", help="(default: 1e-4)")
-    folds.add_argument("--no-augmentation", action="store_true", help="without random crops and flips")
-    verb.add_argument("--batch-size", type=int, default=32, help="images at once (default: %(default)s)")
-    verb.add_argument("--device", default="", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
-    verb.add_argument(
-        "--dry-run", action="store_true", help="check the inputs, say what would happen, and write nothing"
-    )
+    add_recipe(folds, epochs=None, lr=None)
+    add_running(verb)
     verb.set_defaults(act=act)
 
 

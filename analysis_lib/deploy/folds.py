@@ -3,45 +3,25 @@
 The pre-trained model is fine-tuned three times, each time with another third left out. Only fine-tuning data is used.
 """
 
-import copy
 import functools
-import hashlib
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import nn
 
 from ..analysis.gamma.estimators.pseudo_cv import Fold
 from ..analysis.metrics.accuracy import accuracies
-from ..benchmarks.user_images import ImageBatches
 from ..core import files, paths
 from ..core.class_split import ClassSplit
 from ..core.errors import UserError
 from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for
-from ..methods.finetune import FineTune
 from ..models.gamma_bias import logits_of, placed
-from ..training.loop import train
-from ..training.method import TrainingData
 from .fold_recipe import FoldRecipe
+from .training import ImageFiles, digest_data, digest_weights, draw_held_out, fine_tuned
 
-FOLDS = 3
-
-
-class ImageFiles:
-    """Image files that are decoded when rows of them are asked for: `images[rows]` is (len(rows), 3, H, W) float."""
-
-    def __init__(self, image_files: Sequence[Path], transform: Callable[[Image.Image], torch.Tensor]):
-        self.image_files, self.transform = image_files, transform
-
-    def __getitem__(self, rows: torch.Tensor) -> torch.Tensor:
-        chosen = [self.image_files[row] for row in rows.tolist()]
-        batches = ImageBatches(chosen, torch.zeros(len(chosen)), self.transform, len(chosen))
-        return next(iter(batches))[0]
+FOLDS, FIFTH = 3, 0.2  # FIFTH: the share of images that is held out
 
 
 def check_classes(labels: torch.Tensor, split: ClassSplit) -> None:
@@ -70,7 +50,7 @@ def train_folds(
     """Fine-tune copies of the pre-trained model without one third of the seen classes each, and measure all images.
 
     images (N, ...), labels (N,), pretrained_logits (N, C) : the fine-tuning data, without augmentation, as the model
-    takes it. All weights are trained on the cross-entropy over all C classes, with BatchNorm in train mode. A fifth of
+    takes it. The recipe names the method, by default all weights on the cross-entropy over all C classes. A fifth of
     the images of every class is held out, at least one and never the only one. One copy is in memory at a time;
     `pretrained` itself does not change.
 
@@ -82,28 +62,13 @@ def train_folds(
     columns = list(split.seen)
     position = torch.full((split.num_classes,), -1)
     position[columns] = torch.arange(len(columns))
-    held_out = _draw_held_out(labels)
-    weights = _digest([str(pretrained).encode(), *map(_bytes, pretrained.state_dict().values())])
-    look = repr((recipe.crop_scale, recipe.flip, next(pretrained.parameters()).device.type)).encode()
-    pixels = (_bytes(images[rows]) for rows in torch.arange(len(labels)).split(recipe.batch_size))
-    data = _digest(itertools.chain([look, _bytes(labels)], pixels))
+    held_out = draw_held_out(labels, FIFTH, "calibrate")
+    weights = digest_weights(pretrained)
+    data = digest_data(images, labels, torch.arange(len(labels)), pretrained, recipe)
     folds = []
     for number, left_out in enumerate(_draw_thirds(split)):
         own = ClassSplit(len(columns), [int(position[c]) for c in columns if c not in left_out])
-        spec = RunSpec(
-            benchmark="calibrate",
-            data=data,
-            model=type(pretrained).__name__,
-            init=weights,
-            seed=number,
-            epochs=recipe.epochs,
-            lr=recipe.lr,
-            stage="fold",
-            optimizer=recipe.optimizer,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            batch_size=recipe.batch_size,
-        )
+        spec = recipe.spec("calibrate", "fold", type(pretrained).__name__, weights, data, seed=number)
         rows = (own.is_seen(position[labels]) & ~held_out).nonzero().flatten()
         make = functools.partial(_logits_after, pretrained, images, labels, rows, spec, recipe)
         logits = files.cached(paths.run_fold(spec.run_id), make)["logits"]
@@ -130,54 +95,16 @@ def _logits_after(
     recipe: FoldRecipe,
 ) -> dict[str, torch.Tensor]:
     """`logits` (N, C) of all images after a copy of the pre-trained model was fine-tuned on some rows, on the CPU."""
-    network = copy.deepcopy(pretrained).requires_grad_(True)
-    device = next(network.parameters()).device
-
-    def augmented(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return recipe.augmented(placed(x, network), generator)
-
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # the loop seeds torch for dropout
-        try:
-            data = TrainingData(images, labels, rows, spec.batch_size, augmented, spec.run_id)
-            train(network, FineTune(), data, spec, _no_outputs)
-        except torch.OutOfMemoryError:
-            raise UserError(
-                f"the device has no memory to train on a batch of {spec.batch_size}; use a smaller batch size"
-            ) from None
+    network = fine_tuned(pretrained, images, labels, rows, spec, recipe)
     batches = torch.arange(len(labels)).split(spec.batch_size)
     parts = [logits_of(network, placed(images[batch], network)).cpu() for batch in batches]
     return {"logits": torch.cat(parts).float()}
-
-
-def _no_outputs(epoch: int, network: nn.Module) -> None:
-    """Only the last epoch is measured, after the training."""
 
 
 def _draw_thirds(split: ClassSplit) -> list[list[int]]:
     """The seen classes in three random parts that differ by one class at most."""
     order = torch.randperm(len(split.seen), generator=generator_for("class folds", "calibrate"))
     return [[split.seen[i] for i in part.tolist()] for part in order.tensor_split(FOLDS)]
-
-
-def _draw_held_out(labels: torch.Tensor) -> torch.Tensor:
-    """(N,) bool: a random fifth of the images of each class, at least one and never the only one."""
-    held_out = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique().tolist():
-        rows = (labels == label).nonzero().flatten()
-        order = torch.randperm(len(rows), generator=generator_for("held out", "calibrate", label))
-        held_out[rows[order[: min(max(1, len(rows) // 5), len(rows) - 1)]]] = True
-    return held_out
-
-
-def _bytes(tensor: torch.Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def _digest(parts: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
 
 
 def describe_folds(folds: Sequence[Fold], split: ClassSplit, recipe: FoldRecipe) -> dict:

@@ -1,4 +1,4 @@
-"""The page of the verb `calibrate`: one HTML file with its pictures, and advice."""
+"""The page of the verbs `calibrate` and `finetune`: one HTML file with its pictures, and advice."""
 
 import base64
 import io
@@ -17,6 +17,7 @@ from ..plots import calibration, style
 from .absent_share import CLASSES, ESTIMATED, GIVEN
 
 COLUMNS = {"acc_sy": "seen, Acc_S/Y", "acc_uy": "absent, Acc_U/Y", "acc_yy": "all, Acc_Y/Y"}
+SEEN_COLUMNS = {"acc_ss": "among the seen classes, Acc_S/S", "acc_sy": "among all classes, Acc_S/Y"}
 ROWS = {
     "pretrained": "pre-trained",
     "before": "as fine-tuned",
@@ -40,7 +41,7 @@ def advice(report: dict) -> list[str]:
     if report["gamma"] <= 0:
         lines.append(
             "gamma is not positive: by this estimate the seen classes are not scored too high. Keep the model as it "
-            "was fine-tuned, or try another --method."
+            "was fine-tuned, or try another estimator."
         )
     if own["after"]["predicted_absent"] > MANY:
         lines.append(
@@ -48,6 +49,9 @@ def advice(report: dict) -> list[str]:
             f"against {own['before']['predicted_absent']:.0%} before: gamma may be too large."
         )
     lines += _share_advice(report["absent_share"])
+    lines += _held_out_advice(report.get("held_out"))
+    if not report.get("gamma_in_checkpoint", True):
+        lines.append("The checkpoint is as fine-tuned: gamma is not in it. The verb `calibrate` can add it later.")
     if not test:
         lines.append(
             "Nothing here measures the absent classes. If you have labelled samples of them, pass them with --test."
@@ -65,7 +69,7 @@ def advice(report: dict) -> list[str]:
         side = "stops short of it" if oracle["gamma"] > report["gamma"] else "goes past it"
         lines.append(
             f"The best constant would be {oracle['gamma']:.2f} ({oracle['acc_yy']:.1%} over all). It is an oracle, "
-            f"chosen on these labels: the estimate {side}; another --method may come closer, but then judge it on "
+            f"chosen on these labels: the estimate {side}; another estimator may come closer, but then judge it on "
             "samples that did not choose it."
         )
     if "pretrained" in test and test["pretrained"]["acc_yy"] > after["acc_yy"]:
@@ -96,9 +100,22 @@ def _share_advice(share: dict | None) -> list[str]:
         return [line]
     line = (
         f"{value} of the samples in use are assumed to be of absent classes, which is their share of the classes. If "
-        "you expect another, say so with --absent-share; or give --unlabelled and --held-out, and it is estimated."
+        "you expect another, say so with --absent-share; or give images from the place of use with --unlabelled beside "
+        "held-out ones, and it is estimated."
     )
     return [line]
+
+
+def _held_out_advice(held_out: dict | None) -> list[str]:
+    """What fine-tuning and gamma did to held-out samples of seen classes; nothing if there are none."""
+    if not held_out:
+        return []
+    steps = {"pretrained": "before fine-tuning", "before": "after it", "after": "with gamma"}
+    told = [f"{held_out[row]['acc_sy']:.1%} {when}" for row, when in steps.items() if row in held_out]
+    lines = [f"On {held_out['samples']} held-out samples the seen classes among all are right in {', '.join(told)}."]
+    if "pretrained" in held_out and held_out["after"]["acc_sy"] <= held_out["pretrained"]["acc_sy"]:
+        lines.append("The seen classes gained nothing: train longer or at another learning rate.")
+    return lines
 
 
 def page(report: dict, pictures: dict[str, Figure], loading: str) -> str:
@@ -106,7 +123,8 @@ def page(report: dict, pictures: dict[str, Figure], loading: str) -> str:
     templates = jinja2.Environment(loader=jinja2.PackageLoader(__package__, "."), autoescape=True)
     drawn = {caption: _svg(figure) for caption, figure in pictures.items()}
     template = templates.get_template("page.html")
-    return template.render(report=report, columns=COLUMNS, rows=ROWS, sources=SOURCES, loading=loading, pictures=drawn)
+    tables = {"columns": COLUMNS, "seen_columns": SEEN_COLUMNS, "rows": ROWS, "sources": SOURCES}
+    return template.render(report=report, loading=loading, pictures=drawn, **tables)
 
 
 def _svg(figure: Figure) -> str:

@@ -1,4 +1,4 @@
-"""Users' checkpoints of timm models: loaded strictly, and written again with a marker once they are calibrated."""
+"""Users' checkpoints of timm models: loaded strictly, and written again, with a marker if they are calibrated."""
 
 from pathlib import Path
 
@@ -72,10 +72,11 @@ def _check_fit(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], 
         )
 
 
-def calibrated_bytes(model: nn.Module, gamma: float) -> bytes:
-    """A safetensors file of the model's state dict, with gamma in its metadata.
+def checkpoint_bytes(model: nn.Module, gamma: float | None) -> bytes:
+    """A safetensors file of the model's state dict.
 
-    The metadata has one entry only: the order of several would vary, and so would the bytes.
+    gamma : the constant that the head carries, for the metadata; None if it carries none. It is the only entry there:
+    the order of several would vary, and so would the bytes.
     """
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
-    return safetensors.torch.save(state, {MARKER: repr(float(gamma))})
+    return safetensors.torch.save(state, None if gamma is None else {MARKER: repr(float(gamma))})

@@ -1,10 +1,8 @@
 """The door for other people's models: `calibrate`, and the verb on files that a newcomer's own loop made."""
 
-import argparse
 import hashlib
 import html
 import json
-import math
 import re
 import shutil
 
@@ -16,14 +14,11 @@ import timm
 import torch
 from PIL import Image
 from torch import nn
-from torch.nn import functional
 
 from analysis_lib import (
-    ClassSplit,
     UserError,
     accuracies,
     average_logit_gap,
-    cli,
     matched_share_gamma,
     seen_absent_curve,
     shift_logits,
@@ -36,97 +31,7 @@ from analysis_lib.core import external_files, files, paths
 from analysis_lib.core.device import pick_device
 from analysis_lib.deploy.calibrate import assess, calibrate, calibrate_logits
 from analysis_lib.models.gamma_bias import logits_of
-
-ARCH, SIZE, SEEN = "test_resnet", 32, [0, 2, 3, 6, 9]
-NAMES = ["ash", "birch", "cedar $ & <b>", "elm", "fir", "gum", "hazel", "ivy", "juniper", "kauri $"]
-SPLIT = ClassSplit(10, SEEN)
-LOOK = [
-    "--image-size",
-    str(SIZE),
-    "--crop-pct",
-    "1",
-    "--mean",
-    "0.5",
-    "0.5",
-    "0.5",
-    "--std",
-    "0.5",
-    "0.5",
-    "0.5",
-    "--device",
-    "cpu",
-]
-
-
-def main(arguments):
-    """The command line, with arguments of any type."""
-    return cli.main([str(argument) for argument in arguments])
-
-
-# What a newcomer has: images, a plain training loop, and checkpoints saved as anyone saves them.
-def waves(label, n, target, random):
-    """n images (n, 3, 32, 32) uint8 of waves whose direction and length are the class; the target domain is inverted,
-    tinted and noisy.
-    """
-    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
-    angle, frequency = math.pi * (label % 5) / 5, 0.5 + 0.5 * (label // 5)
-    phase = 2 * math.pi * torch.rand(n, 1, 1, generator=random)
-    wave = torch.sin(frequency * (x * math.cos(angle) + y * math.sin(angle)) + phase)[:, None]
-    tint = torch.rand(n, 3, 1, 1, generator=random)
-    noise = torch.randn(n, 3, 32, 32, generator=random)
-    light = torch.randn(n, 3, 1, 1, generator=random)
-    picture = (
-        0.5 - 0.15 * wave * (1 - tint**2) + 0.15 * light + 0.25 * noise
-        if target
-        else 0.5 + 0.25 * wave * tint + 0.1 * noise
-    )
-    return (255 * picture.clamp(0, 1)).byte()
-
-
-def dataset(classes, n, target, random):
-    return torch.cat([waves(label, n, target, random) for label in classes]), torch.tensor(
-        list(classes)
-    ).repeat_interleave(n)
-
-
-def prepared(images):
-    return (images.float() / 255 - 0.5) / 0.5
-
-
-def plain_loop(model, images, labels, epochs, rate, random):
-    optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9)
-    model.train()
-    for _ in range(epochs):
-        for rows in torch.randperm(len(images), generator=random).split(32):
-            optimizer.zero_grad()
-            functional.cross_entropy(model(prepared(images[rows])), labels[rows]).backward()
-            optimizer.step()
-
-
-def save_images(folder, images, labels):
-    for i, (image, label) in enumerate(zip(images, labels.tolist())):
-        place = folder / NAMES[label]
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(place / f"{i:04d}.png")
-
-
-@pytest.fixture(scope="module")
-def newcomer(tmp_path_factory):
-    """A folder with train/ (seen classes), test/ (all), pretrained.pth, finetuned.pth and names.txt."""
-    folder = tmp_path_factory.mktemp("newcomer")
-    random = torch.Generator().manual_seed(1)
-    torch.manual_seed(1)
-    model = timm.create_model(ARCH, num_classes=10)
-    plain_loop(model, *dataset(range(10), 100, False, random), 4, 0.05, random)
-    torch.save(model.state_dict(), folder / "pretrained.pth")
-    train, test = dataset(SEEN, 40, True, random), dataset(range(10), 40, True, random)
-    save_images(folder / "train", *train)
-    save_images(folder / "test", *test)
-    plain_loop(model, *train, 10, 0.02, random)
-    wrapped = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
-    torch.save({"epoch": 4, "state_dict": wrapped, "args": argparse.Namespace(lr=0.05)}, folder / "finetuned.pth")
-    (folder / "names.txt").write_text("\n".join(NAMES) + "\n")
-    return folder
+from tests.deploy.newcomer import ARCH, LOOK, NAMES, SEEN, SIZE, SPLIT, dataset, main, prepared, waves
 
 
 def command(folder, output, *more):
@@ -502,6 +407,7 @@ def test_the_command_line_takes_unlabelled_images(newcomer, tmp_path, capsys):
     report = json.loads(output.with_suffix(".json").read_text())
     estimate = report["absent_share"]["estimate"]
     assert (estimate["n_unlabelled"], estimate["n_held_out"]) == (400, 200) and estimate["low"] <= 0.5
+    assert set(report["held_out"]) == {"samples", "pretrained", "before", "after"}
     models = []
     for name in ("finetuned", "pretrained"):
         models.append(timm.create_model(ARCH, num_classes=10))

@@ -109,7 +109,7 @@ def test_held_out_and_left_out_images_train_nothing(user, project):
     The streams are named after the data, so the name is held fixed here.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_digest", lambda parts: "one name")
+        patch.setattr(module, "digest_data", lambda *arguments: "one name")
         honest = folds_of(user)
         for number, fold in enumerate(honest):
             images = user[2].clone()
@@ -178,7 +178,7 @@ def test_the_same_folds_again_after_an_interruption_or_from_the_store(user, tmp_
     assert len(list((tmp_path / "c").rglob("checkpoint.safetensors"))) == 1
     assert torch.equal(logits("c"), whole)
     assert not list((tmp_path / "c").rglob("checkpoint.safetensors")), "only logits are kept"
-    monkeypatch.setattr(module, "train", None)
+    monkeypatch.setattr(module, "fine_tuned", None)
     assert torch.equal(logits("c"), whole), "finished folds are read"
     with pytest.raises(TypeError):
         folds_of(user, FoldRecipe(epochs=3, lr=0.1, batch_size=16, flip=False))
@@ -201,11 +201,11 @@ def test_what_folds_cannot_do_is_one_sentence(user, project):
     with pytest.raises(UserError, match=r"random crops take float images \(N, C, H, W\) and the loader gives .*4\)"):
         RECIPE.augmented(torch.rand(3, 4), torch.Generator())
     for numbers, sentence in (
-        ({"epochs": 0}, "epochs of the folds is 0; give a positive number"),
-        ({"batch_size": 0}, "batch_size of the folds is 0"),
-        ({"lr": 0.0}, "lr of the folds is 0.0; give the positive learning rate of your fine-tuning"),
-        ({"momentum": 1.0}, r"momentum of the folds is 1.0; give a number in \[0, 1\)"),
-        ({"crop_scale": (0.9, 0.7)}, r"crop_scale of the folds is \(0.9, 0.7\); give two shares"),
+        ({"epochs": 0}, "epochs of the recipe is 0; give a positive number"),
+        ({"batch_size": 0}, "batch_size of the recipe is 0"),
+        ({"lr": 0.0}, "lr of the recipe is 0.0; give a positive learning rate"),
+        ({"momentum": 1.0}, r"momentum of the recipe is 1.0; give a number in \[0, 1\)"),
+        ({"crop_scale": (0.9, 0.7)}, r"crop_scale of the recipe is \(0.9, 0.7\); give two shares"),
         ({"optimizer": "sdg"}, r"unknown optimizer 'sdg' \(did you mean 'sgd'"),
     ):
         with pytest.raises(UserError, match=sentence):
@@ -309,7 +309,7 @@ def test_the_command_and_python_make_the_same_folds(files, project, capsys):
         ("--folds --epochs 1", "--lr is missing; --folds repeats"),
         ("--lr 1", "--lr says how folds are trained; add --folds, or leave it out"),
         ("--no-augmentation", "--no-augmentation says how folds are trained"),
-        ("--folds --epochs 1 --lr -1", "lr of the folds is -1.0; give the positive"),
+        ("--folds --epochs 1 --lr -1", "lr of the recipe is -1.0; give a positive"),
         ("--folds --epochs 1 --lr 1 --optimizer sdg", "unknown optimizer 'sdg'"),
         ("--folds --epochs 1 --lr 1 --method max_gap", "max_gap has no use for folds"),
         ("--method transported_cv", "transported_cv trains folds; allow them with --folds"),
