@@ -1,6 +1,7 @@
-"""Interpolation between two sets of weights."""
+"""Two sets of weights: interpolation between them, and their distance."""
 
 import torch
+from torch import nn
 
 from ..core.errors import UserError
 
@@ -28,3 +29,15 @@ def interpolate(
         key: torch.lerp(before[key].to(value), value, alpha) if value.is_floating_point() else value
         for key, value in after.items()
     }
+
+
+def parameter_distance(before: nn.Module, after: nn.Module) -> float:
+    """The length of the change of all weights but the head's, relative to their length before: 0 for equal networks.
+
+    Both networks have the same architecture up to their heads. BatchNorm's statistics are no weights. Source: Mukhoti
+    et al. 2024, who take the length of the change alone.
+    """
+    head = {id(parameter) for model in (before, after) for parameter in model.get_classifier().parameters()}
+    starts, ends = ([p.detach().double() for p in m.parameters() if id(p) not in head] for m in (before, after))
+    change = sum((end - start).square().sum() for start, end in zip(starts, ends, strict=True))
+    return (change / sum(start.square().sum() for start in starts)).sqrt().item()

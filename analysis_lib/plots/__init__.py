@@ -17,6 +17,7 @@ from .explanation import (
     draw_update_similarity,
     draw_view,
 )
+from .forgetting import draw_forgetting, draw_sequence
 from .images import draw_images
 from .series import draw_by_checkpoint, draw_by_epoch, draw_changes, draw_intervals, draw_series
 from .style import new_axes, save_figure
@@ -30,6 +31,7 @@ __all__ = [
     "draw_changes",
     "draw_correlations",
     "draw_curves",
+    "draw_forgetting",
     "draw_gamma",
     "draw_images",
     "draw_influences",
@@ -40,6 +42,7 @@ __all__ = [
     "draw_region_legend",
     "draw_regrets",
     "draw_seen_confusions",
+    "draw_sequence",
     "draw_series",
     "draw_step_check",
     "draw_toy_displacement",

@@ -14,7 +14,7 @@ from ..runs.class_folds import half_specs, third_specs
 from ..runs.execute_all import execute_all
 from ..runs.plan import plan, upper_bound
 from ..runs.run_set import RunSet, batchnorm_only
-from . import estimator_grid, gain_prediction
+from . import estimator_grid, gain_prediction, task_sequence
 
 
 def plan_with_controls(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
@@ -60,6 +60,7 @@ STUDIES: dict[str, Study] = {
         "Why do absent-class features move, and which classes gain?", plan, gain_prediction.dissimilar_specs
     ),
     "estimator_grid": Study("How close do estimates of gamma come to the best one?", estimator_grid.specs),
+    "forgetting": Study("What happens to what the network knew besides?", task_sequence.plan_with_sequence),
     "claims": Study("Which claims hold?", plan_with_folds),
 }
 
