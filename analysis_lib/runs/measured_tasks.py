@@ -49,9 +49,11 @@ class MeasuredRun:
         return {name: value.item() for name, value in found.items()}
 
     def _distances(self, task: Task) -> dict[str, torch.Tensor]:
-        feature = task_distance(*self._networks, task, self.normalize)
-        parameter = parameter_distance(*self._networks)
-        return {"feature": torch.tensor(feature).double(), "parameter": torch.tensor(parameter).double()}
+        found = {
+            "feature": task_distance(*self._networks, task, self.normalize),
+            "parameter": parameter_distance(*self._networks),
+        }
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
 
 
 def task_predictions(model: nn.Module, task: Task, normalize) -> dict[str, torch.Tensor]:
