@@ -13,37 +13,30 @@ LOOKS = ((SEEN, "o", "-"), (ABSENT, "s", "--"), (BOTH, "^", "-."), ("black", "D"
 
 
 def draw_forgetting(table: pd.DataFrame, titles: Mapping[str, str], ax: Axes) -> Axes:
-    """The change of accuracy on one other task over a distance: a mark for each method, named, with its interval.
+    """The change of accuracy on one other task over a distance: a numbered mark for each method, and its interval.
 
     table : from `forgetting.against_distance`, the rows of one task, metric and distance. titles : of methods that are
     not to be named as in the table. The distance axis is logarithmic beyond the smallest distance above 0.
     """
-    rows = table.sort_values("value", ignore_index=True)
-    places, means = rows["value"].to_numpy(), 100 * rows["mean"].to_numpy()
-    ends = [means - 100 * rows["low"], 100 * rows["high"] - means]
     ax.axhline(0, color="black", linewidth=0.8)
-    ax.errorbar(places, means, yerr=ends, color=ABSENT, marker="o", markersize=4, linewidth=0, elinewidth=1, capsize=2)
-    for number, row in rows.iterrows():
-        name = titles.get(row["method"], row["method"])
-        above = number % 2 == 0  # neighbours are named on different sides
-        ax.annotate(
-            f"{name} ({row['options']})" if row["options"] else name,
-            (row["value"], 100 * row["mean"]),
-            xytext=(4, 5 if above else -5),
-            textcoords="offset points",
-            va="bottom" if above else "top",
-            fontsize=7,
-        )
-    moved = rows["value"][rows["value"] > 0]
+    names = []
+    for number, row in enumerate(table.to_dict("records"), 1):
+        place, mean = row["value"], 100 * row["mean"]
+        ends = [[mean - 100 * row["low"]], [100 * row["high"] - mean]]
+        ax.errorbar(place, mean, yerr=ends, color=ABSENT, marker="o", markersize=11, markerfacecolor="white", capsize=2)
+        ax.text(place, mean, str(number), ha="center", va="center", fontsize=7, zorder=4)
+        title = titles.get(row["method"], row["method"])
+        name = f"{title} ({row['options']})" if row["options"] else title
+        names.append(mpl.lines.Line2D([], [], color="black", marker=f"${number}$", linestyle="none", label=name))
+    moved = table["value"][table["value"] > 0]
     if len(moved):
         ax.set_xscale("symlog", linthresh=moved.min())
-    seeds = rows["n_seeds"].max()
+    seeds, n = int(table["n_seeds"].max()), table["n"].iloc[0]
     ax.set(
-        xlabel=f"{DISTANCES[rows['distance'].iloc[0]]}\n95 % interval, {rows['n'].iloc[0]} images, "
-        f"{seeds} seed{'s' * (seeds > 1)}",
+        xlabel=f"{DISTANCES[table['distance'].iloc[0]]}\n95 % interval, {n} images, {seeds} seed{'s' * (seeds > 1)}",
         ylabel="change of accuracy (points)",
     )
-    ax.margins(x=0.2)
+    ax.legend(handles=names, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=3)
     return ax
 
 
@@ -62,11 +55,12 @@ def draw_sequence(accuracies: pd.DataFrame, task: str, titles: Mapping[str, str]
         )
         ax.plot(own["after"], 100 * own["accuracy"], color=colour, marker=marker, markersize=3, linewidth=0, alpha=0.5)
     ax.axvline(rows["learnt"].iloc[0], color="black", linewidth=0.8, linestyle=":")
+    seeds = rows["seed"].nunique()
     order = accuracies.drop_duplicates("task").sort_values("learnt")["task"]
     ax.set_xticks(range(len(order) + 1), ["start", *(titles.get(name, name).replace(" ", "\n") for name in order)])
     ax.set(
         title=titles.get(task, task),
-        xlabel=f"after learning; n={rows['seed'].nunique()}",
+        xlabel=f"after learning\nmeans of {seeds} seed{'s' * (seeds > 1)}, and each seed",
         ylabel="linear probe, test accuracy (%)",
     )
     ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))

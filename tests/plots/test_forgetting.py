@@ -30,13 +30,14 @@ def test_each_method_is_a_named_mark_with_its_interval(axes, distance):
         }
     )
     assert draw_forgetting(table, {"finetune": "plain fine-tuning"}, axes) is axes
-    (bars,) = axes.containers
-    marks, _, (spans,) = bars
-    assert np.allclose(marks.get_xdata(), [0, 0.1, 0.4]) and np.allclose(marks.get_ydata(), [0, -5, -20])
-    ends = [(segment[0, 1], segment[1, 1]) for segment in spans.get_segments()]
-    assert np.allclose(ends, [(0, 0), (-10, 2), (-30, -10)])
-    named = {text.get_text(): text.xy for text in axes.texts}
-    assert named == {"linear_probe": (0, 0), "ldifs (weight=10.0)": (0.1, -5), "plain fine-tuning": (0.4, -20)}
+    marks = [(bars[0].get_xdata()[0], bars[0].get_ydata()[0]) for bars in axes.containers]
+    assert np.allclose(marks, [(0.4, -20), (0.1, -5), (0, 0)])
+    spans = [bars[2][0].get_segments()[0][:, 1] for bars in axes.containers]
+    assert np.allclose(spans, [(-30, -10), (-10, 2), (0, 0)])
+    numbers = {text.get_text(): text.get_position() for text in axes.texts}
+    assert {number: x for number, (x, _) in numbers.items()} == {"1": 0.4, "2": 0.1, "3": 0}
+    named = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert named == ["plain fine-tuning", "ldifs (weight=10.0)", "linear_probe"]
     assert "600 images, 3 seeds" in axes.get_xlabel()
 
 
