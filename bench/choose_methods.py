@@ -5,7 +5,7 @@ is taken, on images of seen classes alone: a third of them plays the absent ones
 those chosen on `emoji`; other benchmarks keep theirs in `method_options`. No test image and no reported seed has a say.
 
     python bench/choose_methods.py emoji default 0,10                 # about 35 minutes on 2 cores
-    python bench/choose_methods.py digits smoke 100,101,102,103       # about 4 minutes
+    python bench/choose_methods.py digits default 100,101,102,103     # about 5 minutes
 """
 
 import sys

@@ -57,15 +57,26 @@ def build_images(manifest: Manifest) -> torch.Tensor:
 
 def source_images() -> tuple[torch.Tensor, torch.Tensor]:
     """Printed digits for pre-training: images (N, 3, 16, 16) uint8, white on black, and labels (N,) int64."""
+    images, labels, _ = printed("0123456789", "source")
+    return images, labels
+
+
+def printed(characters: str, stream: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`PER_FONT` renderings of each character in each of `FONTS`, drawn from a named random stream.
+
+    Returns images (N, 3, 16, 16) uint8, white on black, labels (N,) int64, the place in `characters`, and fonts (N,)
+    int64, the place in `FONTS`.
+    """
     folder = matplotlib.get_data_path() + "/fonts/ttf/"
-    random = np.random.default_rng(seed_for("digits", "source"))
-    images, labels = [], []
-    for font in FONTS:
-        for digit in range(10):
+    random = np.random.default_rng(seed_for("digits", stream))
+    images, labels, fonts = [], [], []
+    for number, font in enumerate(FONTS):
+        for label, character in enumerate(characters):
             for _ in range(PER_FONT):
-                images.append(_render(str(digit), folder + font, random))
-                labels.append(digit)
-    return _enlarge(np.stack(images)), torch.tensor(labels)
+                images.append(_render(character, folder + font, random))
+                labels.append(label)
+                fonts.append(number)
+    return _enlarge(np.stack(images)), torch.tensor(labels), torch.tensor(fonts)
 
 
 def _enlarge(images: np.ndarray) -> torch.Tensor:
@@ -75,7 +86,7 @@ def _enlarge(images: np.ndarray) -> torch.Tensor:
 
 
 def _render(text: str, font: str, random: np.random.Generator) -> np.ndarray:
-    """One digit, (8, 8), made like the target's: slanted, cropped to its box, reduced to means of 4x4 blocks."""
+    """One character, (8, 8), made like the target's: slanted, cropped to its box, reduced to means of 4x4 blocks."""
     canvas = Image.new("L", (160, 160))
     ImageDraw.Draw(canvas).text((80, 80), text, fill=255, anchor="mm", font=ImageFont.truetype(font, 96))
     slant = round(math.tan(math.radians(random.uniform(-15, 15))), 6)  # the last bits of tan differ between processors

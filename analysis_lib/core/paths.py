@@ -133,6 +133,14 @@ def pretrained_outputs(init: str, data: str, dtype: str, device: str) -> Path:
     return derived(init) / f"outputs_{data}_{dtype}_{device}.safetensors"
 
 
+def task_predictions(network: str, data: str, dtype: str, device: str, task: str) -> Path:
+    return derived(network) / f"task_{task}_{data}_{dtype}_{device}.safetensors"
+
+
+def run_task_distance(run_id: str, task: str) -> Path:
+    return derived(run_id) / f"task_distance_{task}.safetensors"
+
+
 def run_interpolated(run_id: str, alpha: float, part: str) -> Path:
     return derived(run_id) / f"interpolated_{alpha:.2f}" / f"{part}.safetensors"
 

@@ -26,7 +26,7 @@ class RunSpec:
     seed: int
     epochs: int
     lr: float
-    stage: str = "finetune"  # or "pretrain": all classes of the source domain
+    stage: str = "finetune"  # or "pretrain": all classes of the source domain; "task": the last of `tasks`
     optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 1e-4
@@ -39,6 +39,7 @@ class RunSpec:
     options: tuple[tuple[str, float | str], ...] = ()  # of the method, where they are not its defaults
     backbone_lr_scale: float = 1.0  # the learning rate of all weights but the head's, as a multiple of `lr`
     tuned_on: str = "seen"  # or "all": training images of absent classes too (oracle); they still count as absent
+    tasks: tuple[str, ...] = ()  # of `benchmarks.tasks.TASKS`: learnt one after another, the last of them in this run
 
     def __post_init__(self):
         if not self.backbone_lr_scale >= 0:  # also refuses NaN

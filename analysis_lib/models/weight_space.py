@@ -1,4 +1,4 @@
-"""Interpolation between two sets of weights, and the distance between them."""
+"""Two sets of weights: interpolation between them, and their distance."""
 
 import torch
 from torch import nn
@@ -31,15 +31,13 @@ def interpolate(
     }
 
 
-def backbone_distance(before: nn.Module, after: nn.Module) -> float:
-    """The Euclidean distance of all weights but the head's, relative to their length before.
+def parameter_distance(before: nn.Module, after: nn.Module) -> float:
+    """The length of the change of all weights but the head's, relative to their length before: 0 for equal networks.
 
-    before, after : two networks of one architecture. BatchNorm's running statistics are no weights. Source: ours.
+    Both networks have the same architecture up to their heads. BatchNorm's statistics are no weights. Source: Mukhoti
+    et al. 2024, who take the length of the change alone.
     """
-    head = {id(parameter) for parameter in before.get_classifier().parameters()}
-    moved = total = 0.0
-    for start, end in zip(before.parameters(), after.parameters()):
-        if id(start) not in head:
-            moved += (end.detach().double() - start.detach().double()).square().sum().item()
-            total += start.detach().double().square().sum().item()
-    return (moved / total) ** 0.5
+    head = {id(parameter) for model in (before, after) for parameter in model.get_classifier().parameters()}
+    starts, ends = ([p.detach().double() for p in m.parameters() if id(p) not in head] for m in (before, after))
+    change = sum((end - start).square().sum() for start, end in zip(starts, ends, strict=True))
+    return (change / sum(start.square().sum() for start in starts)).sqrt().item()

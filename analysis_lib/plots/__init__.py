@@ -17,6 +17,7 @@ from .explanation import (
     draw_update_similarity,
     draw_view,
 )
+from .forgetting import draw_forgetting, draw_sequence
 from .images import draw_images
 from .methods import draw_method_key, draw_method_plane, draw_wise
 from .series import draw_by_checkpoint, draw_by_epoch, draw_changes, draw_intervals, draw_series
@@ -31,6 +32,7 @@ __all__ = [
     "draw_changes",
     "draw_correlations",
     "draw_curves",
+    "draw_forgetting",
     "draw_gamma",
     "draw_images",
     "draw_influences",
@@ -43,6 +45,7 @@ __all__ = [
     "draw_region_legend",
     "draw_regrets",
     "draw_seen_confusions",
+    "draw_sequence",
     "draw_series",
     "draw_step_check",
     "draw_toy_displacement",

@@ -8,8 +8,9 @@ import torch
 
 from ..benchmarks import source_images
 from ..benchmarks.images import load_images
-from ..benchmarks.manifest import Manifest, load_manifest
+from ..benchmarks.manifest import Head, Manifest, load_manifest
 from ..benchmarks.preprocess import normalizer
+from ..benchmarks.tasks import load_task
 from ..core import files, paths
 from ..core.class_split import ClassSplit
 from ..core.device import deterministic, pick_device, reuse_memory, versions
@@ -18,13 +19,15 @@ from ..core.progress import log
 from ..core.run_spec import RunSpec
 from ..core.seeds import seed_for
 from ..methods import method_of
+from ..models.backbone import head_name
 from ..models.create import create_model, create_random_model
 from ..models.pretrained import WEIGHTS, packaged_weights
 from ..training.augmentation import augment
 from ..training.loop import train
 from ..training.method import TrainingData
 from .outputs import Outputs, extract, save_outputs
-from .plan import pretraining
+from .plan import run_before
+from .start_task import start_task
 
 
 def state(run_id: str) -> str:
@@ -32,6 +35,15 @@ def state(run_id: str) -> str:
     if paths.run_done(run_id).exists():
         return "done"
     return "partial" if paths.run(run_id).exists() else "missing"
+
+
+def check_finished(spec: RunSpec) -> None:
+    """Raise UserError for a run that is not finished: reading never trains."""
+    if state(spec.run_id) != "done":
+        raise UserError(
+            f"run {spec.run_id} is not finished; make it with `python -m analysis_lib run {spec.benchmark}` and the "
+            "profile and seeds of your study"
+        )
 
 
 def execute(spec: RunSpec, device: str | None = None) -> str:
@@ -47,10 +59,7 @@ def execute(spec: RunSpec, device: str | None = None) -> str:
                 deterministic()
                 reuse_memory()
                 _begin(spec, picked)
-                if spec.stage == "pretrain":
-                    _pretrain(spec, picked)
-                else:
-                    _finetune(spec, picked)
+                STAGES[spec.stage](spec, picked)
     return spec.run_id
 
 
@@ -75,11 +84,17 @@ def _finetune(spec: RunSpec, device: torch.device) -> None:
     split = manifest.class_split(spec.seed, spec.seen)
     parts = split_parts(manifest, spec, split)
     _log_lacking(manifest, spec, parts)
-    if spec.init not in WEIGHTS:
-        execute(pretraining(manifest, spec.dtype), str(device))
+    _execute_before(spec, manifest, device)
     model = create_model(spec.model, split.num_classes).to(getattr(torch, spec.dtype))
     model.load_state_dict(initial_weights(spec, manifest, model))
-    _train_and_record(model, images, labels, training_rows(manifest, spec), parts, spec, manifest, device)
+    _train_and_record(model, images, labels, training_rows(manifest, spec), parts, spec, manifest.head, device)
+
+
+def _execute_before(spec: RunSpec, manifest: Manifest, device: torch.device) -> None:
+    """Make the run that `spec` starts from."""
+    before = run_before(spec, manifest)
+    if before:
+        execute(before, str(device))
 
 
 def _log_lacking(manifest: Manifest, spec: RunSpec, parts: dict[str, torch.Tensor]) -> None:
@@ -96,14 +111,30 @@ def _pretrain(spec: RunSpec, device: torch.device) -> None:
     manifest = load_manifest(spec.benchmark)
     images, labels = source_images(spec.benchmark)
     model = create_random_model(spec.model, len(manifest.class_names), seed_for("init", spec.run_id))
-    _train_and_record(model, images, labels, torch.arange(len(labels)), {}, spec, manifest, device)
+    _train_and_record(model, images, labels, torch.arange(len(labels)), {}, spec, manifest.head, device)
 
 
-def _train_and_record(model, images, labels, rows, parts, spec, manifest, device) -> None:
+def _learn_task(spec: RunSpec, device: torch.device) -> None:
+    """Train on all classes of the last of the run's tasks. No Outputs are stored."""
+    manifest = load_manifest(spec.benchmark)
+    task = load_task(spec.tasks[-1], manifest.head.image_size)
+    _execute_before(spec, manifest, device)
+    start = create_model(spec.model, len(manifest.class_names))
+    weights = initial_weights(spec, manifest, start)
+    model = start_task(weights, task, spec, manifest.head, device)
+    augmentation = manifest.head.augmentation.model_copy(update={"flip": task.flip})
+    head = manifest.head.model_copy(update={"augmentation": augmentation})
+    _train_and_record(model, task.images, task.labels, task.train, {}, spec, head, device)
+
+
+STAGES = {"finetune": _finetune, "pretrain": _pretrain, "task": _learn_task}
+
+
+def _train_and_record(model, images, labels, rows, parts, spec, head: Head, device) -> None:
     """Train; store the Outputs of every part and the head after each epoch, and the final model."""
     dtype = getattr(torch, spec.dtype)
     model.to(device, dtype, memory_format=torch.channels_last)
-    normalize = normalizer(manifest.head.mean, manifest.head.std, dtype, device)
+    normalize = normalizer(head.mean, head.std, dtype, device)
 
     def after_epoch(epoch: int, model: torch.nn.Module) -> None:
         if epoch % spec.record_every and epoch != spec.epochs:
@@ -126,7 +157,7 @@ def _train_and_record(model, images, labels, rows, parts, spec, manifest, device
     if final.exists() and not checkpoint.exists():
         files.write_text(paths.run_done(spec.run_id), "")
         return
-    train(model, method_of(spec), training_data(images, labels, rows, spec, manifest, device), spec, after_epoch)
+    train(model, method_of(spec), training_data(images, labels, rows, spec, head, device), spec, after_epoch)
     history = json.loads(files.read_metadata(checkpoint)["history"])
     files.write_text(paths.run_metrics(spec.run_id), "".join(json.dumps(line) + "\n" for line in history))
     files.write_tensors(final, model.state_dict())
@@ -134,9 +165,8 @@ def _train_and_record(model, images, labels, rows, parts, spec, manifest, device
     files.write_text(paths.run_done(spec.run_id), "")
 
 
-def training_data(images, labels, rows, spec, manifest, device) -> TrainingData:
-    """The images that a run trains on, normalised and augmented as the manifest says."""
-    head = manifest.head
+def training_data(images, labels, rows, spec, head: Head, device) -> TrainingData:
+    """The images that a run trains on, normalised and augmented as the head of the manifest says."""
     normalize = normalizer(head.mean, head.std, getattr(torch, spec.dtype), device)
 
     def augmented(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -187,16 +217,23 @@ def initial_weights(spec: RunSpec, manifest: Manifest, model: torch.nn.Module) -
 
 
 def load_before_after(spec: RunSpec, device: str | None = None) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """The network before and after the fine-tuning of a finished run, in eval mode, in the run's float type."""
+    """The network before and after the training of a finished run, in eval mode, in the run's float type.
+
+    Raises UserError for a run that is not finished.
+    """
+    check_finished(spec)
     manifest, picked = load_manifest(spec.benchmark), pick_device(device)
     deterministic()
     reuse_memory()
-    before = create_model(spec.model, len(manifest.class_names))
-    after = create_model(spec.model, len(manifest.class_names))
-    for model in (before, after):
+    start = create_model(spec.model, len(manifest.class_names))
+    bias = f"{head_name(start)}.bias"
+    networks = []
+    for weights in (initial_weights(spec, manifest, start), files.read_tensors(paths.run_model(spec.run_id))):
+        model = create_model(spec.model, len(weights[bias]))  # tasks differ in their number of classes
         model.to(picked, getattr(torch, spec.dtype), memory_format=torch.channels_last).eval()
-    before.load_state_dict(initial_weights(spec, manifest, before))
-    after.load_state_dict(files.read_tensors(paths.run_model(spec.run_id)))
+        model.load_state_dict(weights)
+        networks.append(model)
+    before, after = networks
     return before, after
 
 

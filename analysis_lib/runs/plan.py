@@ -1,4 +1,4 @@
-"""The fine-tuning runs of a profile, and the run that trains their starting network."""
+"""The fine-tuning runs of a profile, the run that trains their starting network, and sequences of tasks."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,12 +25,19 @@ def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[
     fields = {"benchmark": benchmark, "data": manifest.digest, "model": manifest.head.model}
     fields |= recipe(benchmark, profile)
     fields |= changes
-    init = manifest.head.weights
-    if init == "source" and describe(benchmark).source_images:
-        init = pretraining(manifest, fields.get("dtype", "float32")).run_id
-    elif init not in WEIGHTS:
-        raise unknown("weights", init, WEIGHTS)
+    init = starting_network(manifest, fields.get("dtype", "float32"))
     return [RunSpec(**fields, init=init, seed=seed) for seed in seeds]
+
+
+def starting_network(manifest: Manifest, dtype: str) -> str:
+    """What fine-tuning starts from: a weights package, or the run id of the pre-training. Raises UserError for
+    neither."""
+    init = manifest.head.weights
+    if init == "source" and describe(manifest.name).source_images:
+        return pretraining(manifest, dtype).run_id
+    if init not in WEIGHTS:
+        raise unknown("weights", init, WEIGHTS)
+    return init
 
 
 def upper_bound(spec: RunSpec) -> RunSpec:
@@ -54,3 +61,24 @@ def pretraining(manifest: Manifest, dtype: str) -> RunSpec:
         dtype=dtype,
         **PRETRAINING,
     )
+
+
+def sequence(spec: RunSpec, tasks: Sequence[str]) -> list[RunSpec]:
+    """The runs that learn `tasks` one after another, with the recipe, method and seed of a fine-tuning run.
+
+    The first starts from the network that `spec` starts from, each other one from the run before it.
+    """
+    specs, init = [], spec.init
+    for learnt in range(1, len(tasks) + 1):
+        changes = {"stage": "task", "tasks": tuple(tasks[:learnt]), "record_every": spec.epochs}
+        specs.append(replace(spec, init=init, **changes))
+        init = specs[-1].run_id
+    return specs
+
+
+def run_before(spec: RunSpec, manifest: Manifest) -> RunSpec | None:
+    """The run whose network a run starts from; None if it starts from a weights package."""
+    if len(spec.tasks) > 1:
+        start = replace(spec, init=starting_network(manifest, spec.dtype))
+        return sequence(start, spec.tasks)[-2]
+    return None if spec.init in WEIGHTS else pretraining(manifest, spec.dtype)

@@ -11,9 +11,8 @@ from ..benchmarks.manifest import Manifest
 from ..benchmarks.preprocess import PreparedImages, normalizer
 from ..core import files, paths
 from ..core.class_split import ClassSplit
-from ..core.errors import UserError
 from ..core.run_spec import RunSpec
-from .execute import state
+from .execute import check_finished
 from .outputs import Outputs, load_outputs
 
 PRE_TRAINED, BATCHNORM_ONLY, FINE_TUNED = "pre-trained", "BatchNorm only", "fine-tuned"
@@ -61,11 +60,7 @@ class RunSet:
 
         Raises UserError for a run that is not finished: reading never trains.
         """
-        if state(spec.run_id) != "done":
-            raise UserError(
-                f"run {spec.run_id} is not finished; make it with `python -m analysis_lib run {spec.benchmark}` and "
-                "the profile and seeds of your study"
-            )
+        check_finished(spec)
         return load_outputs(paths.run_outputs(spec.run_id, epoch, part))
 
     def head(self, spec: RunSpec, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,7 +21,7 @@ from ..benchmarks import describe, grid, recipe
 from ..benchmarks.manifest import load_manifest
 from ..core.run_spec import RunSpec
 from ..methods import METHODS
-from ..models.weight_space import backbone_distance
+from ..models.weight_space import parameter_distance
 from ..runs.class_folds import third_specs
 from ..runs.execute import load_before_after
 from ..runs.outputs import Outputs
@@ -160,6 +160,6 @@ def drift(cells: dict[float, RunSet], profile: str) -> pd.DataFrame:
                 moved = feature_drift.displacement(first.features, test.features, test.labels, split)
                 found = {key: moved[key] for key in ("displacement_s", "displacement_u")}
                 found["cka"] = feature_space.linear_cka(first.features, test.features)
-                found["weights"] = backbone_distance(*load_before_after(run, runs.device))
+                found["weights"] = parameter_distance(*load_before_after(run, runs.device))
                 rows += [(lr, spec.seed, name, *pair) for pair in found.items()]
     return pd.DataFrame(rows, columns=["lr", "seed", "method", "metric", "value"])

@@ -56,7 +56,7 @@ def measure(spec: RunSpec, device_name: str) -> tuple[float, float]:
     model.load_state_dict(initial_weights(spec, manifest, model))
     model.to(device, memory_format=torch.channels_last)
     rows = training_rows(manifest, spec)
-    data = training_data(load_images(manifest), manifest.labels, rows, spec, manifest, device)
+    data = training_data(load_images(manifest), manifest.labels, rows, spec, manifest.head, device)
     method = method_of(spec)
     method.prepare(model, data)
     optimizer = create_optimizer(parameter_groups(model, spec), spec)

@@ -62,7 +62,7 @@ def _interpolated_logits(runs: RunSet, spec: RunSpec, alpha: float) -> dict[str,
     model.load_state_dict(interpolate(before.state_dict(), model.state_dict(), alpha))
     manifest, device = runs.manifest, next(model.parameters()).device
     images, labels = load_images(manifest), manifest.labels
-    data = training_data(images, labels, training_rows(manifest, spec), spec, manifest, device)
+    data = training_data(images, labels, training_rows(manifest, spec), spec, manifest.head, device)
     reestimate(model, data.passes("batchnorm"))
     found = {}
     for part, outputs in (("train", runs.fine_tuning_outputs(spec, 0)), ("test", runs.outputs(spec, 0, "test"))):

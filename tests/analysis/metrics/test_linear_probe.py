@@ -1,9 +1,17 @@
 import pytest
 import torch
 from scipy.optimize import minimize
+from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import cross_entropy, normalize
 
-from analysis_lib.analysis.metrics.linear_probe import STRENGTH, linear_probe_scores
+from analysis_lib import UserError
+from analysis_lib.analysis.metrics.linear_probe import (
+    LEARNING_RATES,
+    STRENGTH,
+    adamw_probes,
+    fit_probe,
+    linear_probe_scores,
+)
 
 
 @pytest.fixture
@@ -64,3 +72,67 @@ def test_classes_on_rays_are_told_apart_and_two_classes_are_enough():
     two = labels < 2
     scores = linear_probe_scores(features[two], labels[two], features[two], 3)
     assert torch.equal(scores.argmax(1), labels[two]) and (scores[:, 2] == -torch.inf).all()
+
+
+def drawn(random, noise, n=300, classes=5, width=8):
+    """Unit features of classes around random centres, and their labels."""
+    centres = normalize(torch.randn(classes, width, generator=torch.Generator().manual_seed(1)).double(), dim=1)
+    labels = torch.arange(n) % classes
+    spread = noise * torch.randn(n, width, generator=random, dtype=torch.float64)
+    return normalize(centres[labels] + spread, dim=1), labels
+
+
+def test_probes_of_several_rates_at_once_equal_torchs_adamw_on_each_alone(random):
+    features, labels = drawn(random, 0.4, n=60)
+    for probe in adamw_probes(features, labels, 5, LEARNING_RATES, steps=30):
+        layer = torch.nn.Linear(8, 5, dtype=torch.float64)
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+        optimizer = torch.optim.AdamW(layer.parameters(), lr=probe.lr)
+        for _ in range(30):
+            optimizer.zero_grad()
+            cross_entropy(layer(features), labels).backward()
+            optimizer.step()
+        assert torch.allclose(probe.weight, layer.weight, rtol=1e-6, atol=1e-8)
+        assert torch.allclose(probe.bias, layer.bias, rtol=1e-6, atol=1e-8)
+        assert torch.allclose(probe.scores(features), layer(features), rtol=1e-6, atol=1e-8)
+
+
+def test_the_probe_of_the_protocol_and_scikit_learn_agree_on_separable_data(random):
+    (features, labels), (test, truth) = drawn(random, 0.05), drawn(random, 0.05, n=500)
+    probe = fit_probe(features, labels, 5, random)
+    other = LogisticRegression(C=100.0, max_iter=1000).fit(features.numpy(), labels.numpy())
+    found = probe.scores(test).argmax(1)
+    assert (found == truth).all() and (found.numpy() == other.predict(test.numpy())).all()
+
+
+def test_the_probe_of_the_protocol_and_scikit_learn_agree_on_noisy_data(random):
+    """Where the classes overlap the unpenalised optimum is finite, and AdamW with its slight decay comes close."""
+    (features, labels), (test, truth) = drawn(random, 0.4, n=1000), drawn(random, 0.4, n=2000)
+    probe = fit_probe(features, labels, 5, random)
+    other = LogisticRegression(C=torch.inf, max_iter=1000).fit(features.numpy(), labels.numpy())
+    mine, theirs = probe.scores(test), torch.from_numpy(other.decision_function(test.numpy()))
+    accuracy, expected = ((scores.argmax(1) == truth).double().mean().item() for scores in (mine, theirs))
+    assert 0.5 < expected < 0.95 and abs(accuracy - expected) < 0.01
+    assert (mine.argmax(1) == theirs.argmax(1)).double().mean() > 0.97
+    losses = [cross_entropy(scores, truth).item() for scores in (mine, theirs)]
+    assert losses[0] < losses[1] * 1.02
+
+
+def test_the_rate_is_the_smallest_of_the_best_on_the_held_out_tenth(random):
+    features, labels = drawn(random, 0.4)
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(5))
+    held, rest = order[:30], order[30:]
+    tried = adamw_probes(features[rest], labels[rest], 5, LEARNING_RATES)
+    right = [(probe.scores(features[held]).argmax(1) == labels[held]).sum().item() for probe in tried]
+    best = next(rate for rate, score in zip(LEARNING_RATES, right) if score == max(right))
+    probe = fit_probe(features, labels, 5, torch.Generator().manual_seed(5))
+    assert probe.lr == best
+    (alone,) = adamw_probes(features, labels, 5, [best])
+    assert torch.equal(probe.weight, alone.weight) and torch.equal(probe.bias, alone.bias)
+
+
+def test_a_probe_needs_samples_and_their_labels(random):
+    for n, labels in ((1, [0]), (4, [0, 1])):
+        with pytest.raises(UserError, match="linear probe got . samples and . labels"):
+            fit_probe(torch.ones(n, 3), torch.tensor(labels), 2, random)
