@@ -73,14 +73,15 @@ def plain_specs(benchmark: str, profile: str, seeds: Sequence[int]) -> dict[floa
 def specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
     """The runs of every method, learning rate and seed, and the controls of plain fine-tuning.
 
-    In the profile `full`, the methods of the other profiles also get folds at the recipe's learning rate.
+    In the profile `full`, plain fine-tuning also has folds. Those of another method would cost three trainings more for
+    each of its runs.
     """
     found = []
-    for lr, plain in plain_specs(benchmark, profile, seeds).items():
+    for plain in plain_specs(benchmark, profile, seeds).values():
         for spec in plain:
             found += [spec, batchnorm_only(spec), *(by_method(spec, name) for name in compared(profile))]
-            if profile == "full" and lr == recipe(benchmark, profile)["lr"]:
-                found += [fold for name in SHORT for fold in third_specs(by_method(spec, name))]
+            if profile == "full":
+                found += third_specs(spec)
     return list(dict.fromkeys(found))
 
 
@@ -163,3 +164,8 @@ def drift(cells: dict[float, RunSet], profile: str) -> pd.DataFrame:
                 found["weights"] = parameter_distance(*load_before_after(run, runs.device))
                 rows += [(lr, spec.seed, name, *pair) for pair in found.items()]
     return pd.DataFrame(rows, columns=["lr", "seed", "method", "metric", "value"])
+
+
+def trained_specs(runs: RunSet, profile: str) -> list[RunSpec]:
+    """The finished runs of every method and seed at one learning rate, for `forgetting.changes`."""
+    return [by_method(spec, name) for spec in runs.specs for name in compared(profile)]

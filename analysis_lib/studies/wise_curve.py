@@ -22,7 +22,7 @@ from ..runs.outputs import extract
 from ..runs.run_set import RunSet
 from .method_differences import STAND_IN
 
-ALPHAS = {"full": tuple(tenth / 10 for tenth in range(1, 10))}
+ALPHAS = {"full": (0.1, 0.25, 0.5, 0.75, 0.9)}
 FEW = (0.25, 0.5, 0.75)  # in the other profiles
 
 
