@@ -9,7 +9,7 @@ from .calibration import accuracy, against, against_pretrained, learning_rates, 
 from .claims import claims, verdicts
 from .estimators import absent_share, estimators, label_shift
 from .explanation import first_step, gain_prediction, head, step_check, toy
-from .methods import method_choice, method_claims, method_costs, method_differences, methods, wise
+from .methods import forgetting, method_choice, method_claims, method_costs, method_differences, methods, sequence, wise
 from .origin import classes, images, licences, made_on, minutes, overview, processors, processors_before
 
 WITHOUT_MEANS = {"overview": overview, "licences": licences}  # counts and names: no n to tell
@@ -36,6 +36,8 @@ TABLES = {
         method_choice,
         method_costs,
         wise,
+        forgetting,
+        sequence,
         processors,
         processors_before,
     )

@@ -97,3 +97,26 @@ def wise(ref) -> str:
         rows.append([f"{lr:g}", f"{alpha:g}", *ways, spread(area, **PERCENT)])
     head = ["Acc_Y/Y without a shift", "Acc_Y/Y, stand-ins", f"Acc_Y/Y, {STAR}", "AUSUC"]
     return table(rows, ["learning rate", f"alpha (n = {found['seed'].nunique()} seeds)", *head])
+
+
+def forgetting(ref) -> str:
+    """The change of the linear probe and of the nearest class mean on another task, method by method."""
+    found = ref.table("11_forgetting")
+    rows = []
+    for (name, task), own in found.groupby(["method", "task"], sort=False):
+        changes = [interval(find(own, metric=metric), sign=True, **PERCENT) for metric in ("lp", "ncm")]
+        rows.append([named(name), task.replace("_", " "), *changes])
+    head = ["task", "linear probe, points", "nearest class mean, points"]
+    return table(rows, [f"{seeds(found)}, {int(found['n'].max())} images", *head])
+
+
+def sequence(ref) -> str:
+    """Three tasks one after another: mean accuracy at the end, forgetting and transfer, in points."""
+    found = ref.table("11_sequence_summary").query("task == 'mean'")
+    means = found.groupby(["method", "metric"], sort=False)["value"].agg(["mean", "std"]).reset_index()
+    rows = []
+    for name in means["method"].unique():
+        own = means[means["method"] == name]
+        rows.append([named(name), *(maybe(own, metric=m, **PERCENT) for m in ("final", "forgetting", "transfer"))])
+    head = ["mean accuracy at the end", "forgetting", "transfer"]
+    return table(rows, [f"n = {found['seed'].nunique()} seeds", *head])
