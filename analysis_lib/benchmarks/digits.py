@@ -162,4 +162,13 @@ BENCHMARK = Benchmark(
         "default": Grid((5e-3, 2e-2), (10,)),
         "full": Grid((2e-3, 5e-3, 2e-2), (4, 20), development=tuple(range(100, 108))),
     },
+    method_options={  # chosen by bench/choose_methods.py; the other methods keep their defaults
+        "lp_ft": {"probe": 0.2},
+        "l2sp": {"weight": 0.01},
+        "ldifs": {"weight": 10.0},
+        "feature_distance": {"weight": 0.1},
+        "rank": {"weight": 0.1},
+        "lolsgd": {"left_out": 0.5},
+        "swa": {"start": 0.75},
+    },
 )

@@ -29,7 +29,7 @@ from ..runs.plan import plan
 from ..runs.run_set import BATCHNORM_ONLY, PRE_TRAINED, RunSet, batchnorm_only
 from . import calibration
 
-PLAIN, STATISTICS, WISE = "finetune", "batchnorm_statistics", "wise"
+PLAIN, STATISTICS = "finetune", "batchnorm_statistics"
 SHORT = ("finetune", "seen_softmax", "ldifs", "lolsgd")  # of the profiles that do not compare all
 NCM = "ncm (oracle)"
 SHIFTS = (NONE, ALG, "stand_in", "pcv", "transported_cv", ORACLE)
@@ -42,8 +42,8 @@ def learning_rates(benchmark: str, profile: str) -> tuple[float, ...]:
 
 
 def compared(profile: str) -> tuple[str, ...]:
-    """The methods that a profile compares. WiSE needs no training of its own, see `wise_curve`."""
-    return tuple(name for name in METHODS if name != WISE) if profile == "full" else SHORT
+    """The methods that a profile compares."""
+    return tuple(METHODS) if profile == "full" else SHORT
 
 
 def by_method(spec: RunSpec, name: str) -> RunSpec:

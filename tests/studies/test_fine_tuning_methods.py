@@ -150,7 +150,7 @@ def test_full_compares_every_method_at_the_learning_rates_of_the_grid(digits_roo
     full = fine_tuning_methods.specs("digits", "full", [0])
     assert len({spec.run_id for spec in full}) == len(full)
     trained = {spec.method for spec in full}
-    assert trained == set(METHODS) - {"wise"}
+    assert trained == set(METHODS)
     for name in trained - {"batchnorm_statistics", "finetune"}:
         assert {spec.lr for spec in full if spec.method == name and not spec.validation} == {2e-2, 5e-3}
     assert {spec.epochs for spec in full if spec.method not in ("batchnorm_statistics",)} == {10}, "equal steps"
