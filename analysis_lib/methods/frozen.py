@@ -112,7 +112,7 @@ class ProbeThenFineTune(FineTune):
     probe: float = fraction(0.4)
 
     def before_epoch(self, model: nn.Module, done: float) -> None:
-        if done < self.probe - 1e-9:  # 3/5 of the epochs is not quite 0.6
+        if done < self.probe - 1e-9:  # 0.1 + 0.2 is not quite 0.3
             train_head(model)
         else:
             model.requires_grad_(True)

@@ -94,6 +94,12 @@ def test_the_head_trains_first_then_everything(fit, network, same, changes):
     assert same(probed, fit(LinearProbe(), epochs=3, **changes))
 
 
+def test_a_computed_fraction_ends_the_probe_on_time(network):
+    model = network()
+    ProbeThenFineTune(probe=0.1 + 0.2).before_epoch(model, 3 / 10)
+    assert model.training and all(parameter.requires_grad for parameter in model.parameters())
+
+
 def test_the_statistics_are_those_of_the_images_under_the_starting_weights(fit, network, data, same):
     expected = network()
     reestimate(expected, data().passes("batchnorm"))
