@@ -16,7 +16,7 @@ def draw_forgetting(table: pd.DataFrame, titles: Mapping[str, str], ax: Axes) ->
     """The change of accuracy on one other task over a distance: a numbered mark for each method, and its interval.
 
     table : from `forgetting.against_distance`, the rows of one task, metric and distance. titles : of methods that are
-    not to be named as in the table. The distance axis is logarithmic beyond the smallest distance above 0.
+    not to be named as in the table.
     """
     ax.axhline(0, color="black", linewidth=0.8)
     names = []
@@ -28,9 +28,6 @@ def draw_forgetting(table: pd.DataFrame, titles: Mapping[str, str], ax: Axes) ->
         title = titles.get(row["method"], row["method"])
         name = f"{title} ({row['options']})" if row["options"] else title
         names.append(mpl.lines.Line2D([], [], color="black", marker=f"${number}$", linestyle="none", label=name))
-    moved = table["value"][table["value"] > 0]
-    if len(moved):
-        ax.set_xscale("symlog", linthresh=moved.min())
     seeds, n = int(table["n_seeds"].max()), table["n"].iloc[0]
     ax.set(
         xlabel=f"{DISTANCES[table['distance'].iloc[0]]}\n95 % interval, {n} images, {seeds} seed{'s' * (seeds > 1)}",
