@@ -48,7 +48,10 @@ def add_verb(verbs) -> None:
     add_images(verb)
     training = verb.add_argument_group("training")
     training.add_argument(
-        "--method", default="finetune", metavar="NAME", help="how to fine-tune (default: %(default)s)"
+        "--method",
+        default="wise",
+        metavar="NAME",
+        help="how to fine-tune (default: %(default)s, docs/methods.md says why)",
     )
     training.add_argument(
         "--option",

@@ -32,6 +32,8 @@ from . import calibration
 PLAIN, STATISTICS = "finetune", "batchnorm_statistics"
 SHORT = ("finetune", "seen_softmax", "ldifs", "lolsgd")  # of the profiles that do not compare all
 NCM = "ncm (oracle)"
+# measured on other tasks: a probe of one network takes a quarter of a minute
+REMEMBERING = ("finetune", "seen_softmax", "l2sp", "ldifs", "feature_distance", "lolsgd", "wise")
 SHIFTS = (NONE, ALG, "stand_in", "pcv", "transported_cv", ORACLE)
 
 
@@ -166,6 +168,6 @@ def drift(cells: dict[float, RunSet], profile: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["lr", "seed", "method", "metric", "value"])
 
 
-def trained_specs(runs: RunSet, profile: str) -> list[RunSpec]:
-    """The finished runs of every method and seed at one learning rate, for `forgetting.changes`."""
-    return [by_method(spec, name) for spec in runs.specs for name in compared(profile)]
+def remembering_specs(runs: RunSet, profile: str) -> list[RunSpec]:
+    """The finished runs whose forgetting is measured, of every seed at one learning rate: those of `REMEMBERING`."""
+    return [by_method(spec, name) for spec in runs.specs for name in REMEMBERING if name in compared(profile)]

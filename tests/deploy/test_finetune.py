@@ -56,7 +56,7 @@ def written(folder):
 def test_a_newcomer_gets_a_checkpoint_for_plain_timm(newcomer, project, capsys, monkeypatch):
     """Every accuracy of the report is measured again; `calibrate` on the same images finds the same gamma."""
     plain, calibrated = project / "out" / "plain.safetensors", project / "out" / "calibrated.safetensors"
-    longer = ["--epochs", "10", "--lr", "0.05", "--test", newcomer / "test"]
+    longer = ["--method", "finetune", "--epochs", "10", "--lr", "0.05", "--test", newcomer / "test"]
     assert main(command(newcomer, plain, *longer, "--no-calibrate")) == 0, capsys.readouterr().err
     monkeypatch.setattr(training, "train", None)
     assert main(command(newcomer, calibrated, *longer)) == 0, "gamma is chosen anew without training"
