@@ -29,6 +29,7 @@ def draw_method_plane(means: pd.DataFrame, treatment: str, ax: Axes) -> Axes:
         start = wide.loc[(name, "none")]
         if (name, treatment) in wide.index:
             end = wide.loc[(name, treatment)]
+            ax.update_datalim([(end["acc_sy"], end["acc_uy"])])  # an arrow alone does not widen the axes
             ax.annotate(
                 "",
                 (end["acc_sy"], end["acc_uy"]),

@@ -30,8 +30,9 @@ from ..runs.run_set import BATCHNORM_ONLY, PRE_TRAINED, RunSet, batchnorm_only
 from . import calibration
 
 PLAIN, STATISTICS = "finetune", "batchnorm_statistics"
-SHORT = ("finetune", "seen_softmax", "ldifs", "lolsgd")  # of the profiles that do not compare all
+SHORT = ("finetune", "seen_softmax", "wise")  # of the profiles that do not compare all
 NCM = "ncm (oracle)"
+AT_ONE_RATE = ("distill", "rank", "label_smoothing", "lolsgd_masked", "swa")  # not compared at a second learning rate
 # measured on other tasks: a probe of one network takes a quarter of a minute
 REMEMBERING = ("finetune", "seen_softmax", "l2sp", "ldifs", "feature_distance", "lolsgd", "wise")
 SHIFTS = (NONE, ALG, "stand_in", "pcv", "transported_cv", ORACLE)
@@ -43,9 +44,12 @@ def learning_rates(benchmark: str, profile: str) -> tuple[float, ...]:
     return tuple(dict.fromkeys((own, *grid(benchmark, "default").lr))) if profile == "full" else (own,)
 
 
-def compared(profile: str) -> tuple[str, ...]:
-    """The methods that a profile compares."""
-    return tuple(METHODS) if profile == "full" else SHORT
+def compared(spec: RunSpec, profile: str) -> tuple[str, ...]:
+    """The methods that a profile compares with a run by plain fine-tuning: fewer where its rate is not the recipe's."""
+    if profile != "full":
+        return SHORT
+    own_rate = spec.lr == recipe(spec.benchmark, profile)["lr"]
+    return tuple(name for name in METHODS if own_rate or name not in AT_ONE_RATE)
 
 
 def by_method(spec: RunSpec, name: str) -> RunSpec:
@@ -81,7 +85,7 @@ def specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
     found = []
     for plain in plain_specs(benchmark, profile, seeds).values():
         for spec in plain:
-            found += [spec, batchnorm_only(spec), *(by_method(spec, name) for name in compared(profile))]
+            found += [spec, batchnorm_only(spec), *(by_method(spec, name) for name in compared(spec, profile))]
             if profile == "full":
                 found += third_specs(spec)
     return list(dict.fromkeys(found))
@@ -97,7 +101,7 @@ def open_methods(benchmark: str, profile: str, seeds: Sequence[int], device: str
 def networks(spec: RunSpec, profile: str) -> dict[str, tuple[RunSpec, int]]:
     """The networks compared with a run by plain fine-tuning, by name: the run and the epoch of each."""
     found = {PRE_TRAINED: (spec, 0), BATCHNORM_ONLY: (batchnorm_only(spec), spec.epochs)}
-    for name in compared(profile):
+    for name in compared(spec, profile):
         run = by_method(spec, name)
         found[name] = (run, run.epochs)
     return found
@@ -170,4 +174,4 @@ def drift(cells: dict[float, RunSet], profile: str) -> pd.DataFrame:
 
 def remembering_specs(runs: RunSet, profile: str) -> list[RunSpec]:
     """The finished runs whose forgetting is measured, of every seed at one learning rate: those of `REMEMBERING`."""
-    return [by_method(spec, name) for spec in runs.specs for name in REMEMBERING if name in compared(profile)]
+    return [by_method(spec, name) for spec in runs.specs for name in REMEMBERING if name in compared(spec, profile)]

@@ -35,7 +35,7 @@ def costs(runs: RunSet, profile: str) -> pd.DataFrame:
     """
     spec = runs.specs[0]
     rows = []
-    for name in compared(profile):
+    for name in compared(spec, profile):
         if name == STATISTICS:
             continue  # it takes no step
         with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (torch.get_num_threads(),)) as pool:

@@ -23,7 +23,7 @@ from ..runs.run_set import RunSet
 from .method_differences import STAND_IN
 
 ALPHAS = {"full": (0.1, 0.25, 0.5, 0.75, 0.9)}
-FEW = (0.25, 0.5, 0.75)  # in the other profiles
+FEW = (0.5,)  # in the other profiles
 
 
 def wise_curve(cells: dict[float, RunSet], profile: str) -> pd.DataFrame:

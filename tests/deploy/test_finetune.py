@@ -256,7 +256,7 @@ def test_the_methods_are_listed(capsys):
         main(["finetune", "--list-methods"])
     lines = capsys.readouterr().out.splitlines()
     assert end.value.code == 0 and len(lines) == len(METHODS)
-    assert next(line for line in lines if line.startswith("ldifs")).endswith("LDIFS; weight=100.0, axis=channel")
+    assert next(line for line in lines if line.startswith("ldifs")).endswith("LDIFS; weight=1000.0, axis=channel")
 
 
 MISTAKES = {
@@ -266,7 +266,7 @@ MISTAKES = {
     "--method ldifs --option weight=nan": r"'weight=nan' is no weight=VALUE with a value of type float",
     "--method ldifs --option axis": r"'axis' is no axis=VALUE with a value of type str",
     "--method ldifs --option axis=row": r"unknown axis 'row'; available: channel, token",
-    "--option weight=1": r"finetune has no options; leave out 'weight=1'",
+    "--method finetune --option weight=1": r"finetune has no options; leave out 'weight=1'",
     "--hold-out 1": r"--hold-out is 1.0; give a fraction from 0 to below 1",
     "--epochs 0": r"epochs of the recipe is 0; give a positive number",
     "--lr 0": r"lr of the recipe is 0.0; give a positive learning rate",
