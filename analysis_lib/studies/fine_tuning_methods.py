@@ -32,7 +32,8 @@ from . import calibration
 PLAIN, STATISTICS = "finetune", "batchnorm_statistics"
 SHORT = ("finetune", "seen_softmax", "wise")  # of the profiles that do not compare all
 NCM = "ncm (oracle)"
-AT_ONE_RATE = ("distill", "distill_absent", "rank", "label_smoothing", "lolsgd_masked", "swa")  # not at a second learning rate
+# not compared at a second learning rate, for time
+AT_ONE_RATE = ("distill", "distill_absent", "rank", "label_smoothing", "lolsgd_masked", "swa")
 # measured on other tasks: a probe of one network takes a quarter of a minute
 REMEMBERING = ("finetune", "seen_softmax", "l2sp", "ldifs", "feature_distance", "lolsgd", "wise")
 SHIFTS = (NONE, ALG, "stand_in", "pcv", "transported_cv", ORACLE)
