@@ -16,8 +16,7 @@ from ..runs.measured_tasks import MeasuredRun
 from ..runs.plan import plan, sequence
 
 SEQUENCES = {  # by benchmark, which names the network
-    "emoji": ("digits", "emoji", "printed_digits"),
-    "digits": ("digits", "printed_letters", "printed_digits"),
+    "digits": ("digits", "printed_letters", "printed_digits")
 }
 METHODS = ("finetune", "l2sp", "ldifs")
 EPOCHS = 6
@@ -26,14 +25,13 @@ EPOCHS = 6
 def sequence_specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
     """The runs of the sequence of tasks, by seed, method and task; none for a benchmark without a sequence.
 
-    Networks from packages learn it in the profile `full` alone and for the first seed, because it takes ten minutes.
-    The profile `smoke` has one seed too, and no `l2sp`. Otherwise the recipe is the benchmark's.
+    The profile `smoke` has one seed and no `l2sp`. Otherwise the recipe is the benchmark's.
     """
-    if benchmark not in SEQUENCES or (benchmark != "digits" and profile != "full"):
+    if benchmark not in SEQUENCES:
         return []
     methods = [method for method in METHODS if profile != "smoke" or method != "l2sp"]
     specs = []
-    for seed in seeds[:1] if profile == "smoke" or benchmark != "digits" else seeds:
+    for seed in seeds[:1] if profile == "smoke" else seeds:
         for method in methods:
             (start,) = plan(benchmark, profile, [seed], method=method, epochs=EPOCHS)
             specs += sequence(start, SEQUENCES[benchmark])

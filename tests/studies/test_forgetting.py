@@ -162,10 +162,12 @@ def test_each_run_starts_from_the_one_before_and_smoke_is_small():
     for earlier, later in pairwise(specs[:3]):
         assert later.init == earlier.run_id and run_before(later, manifest) == earlier
         assert later.tasks[:-1] == earlier.tasks
-    full = task_sequence.sequence_specs("emoji", "full", [0, 1])
-    assert len(full) == 3 * len(task_sequence.METHODS) and full[0].tasks == ("digits",)
-    assert full[2].tasks == task_sequence.SEQUENCES["emoji"] and run_before(full[0], load_manifest("emoji")) is None
-    assert task_sequence.sequence_specs("emoji", "default", [0]) == []
+    full = task_sequence.sequence_specs("digits", "full", [0, 1])
+    assert len(full) == 2 * 3 * len(task_sequence.METHODS) and full[0].tasks == ("digits",)
+    assert full[2].tasks == task_sequence.SEQUENCES["digits"]
+    assert task_sequence.sequence_specs("emoji", "full", [0]) == [], "no sequence for its network"
+    (spec,) = plan("emoji", "smoke", [0])
+    assert run_before(sequence(spec, ["digits", "emoji"])[0], load_manifest("emoji")) is None
 
 
 def test_a_new_field_of_the_spec_keeps_old_ids():
