@@ -49,7 +49,7 @@ def add_verb(verbs) -> None:
     training = verb.add_argument_group("training")
     training.add_argument(
         "--method",
-        default="wise",
+        default="finetune",
         metavar="NAME",
         help="how to fine-tune (default: %(default)s, docs/methods.md says why)",
     )
