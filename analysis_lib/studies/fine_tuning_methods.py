@@ -36,7 +36,7 @@ NCM = "ncm (oracle)"
 AT_ONE_RATE = ("distill", "distill_absent", "rank", "label_smoothing", "lolsgd_masked", "swa")
 # measured on other tasks: a probe of one network takes a quarter of a minute
 REMEMBERING = ("finetune", "seen_softmax", "l2sp", "ldifs", "feature_distance", "lolsgd", "wise")
-SHIFTS = (NONE, ALG, "stand_in", "pcv", "transported_cv", ORACLE)
+SHIFTS = (NONE, ALG, "stand_in", "transported_cv", ORACLE)
 
 
 def learning_rates(benchmark: str, profile: str) -> tuple[float, ...]:
@@ -80,15 +80,13 @@ def plain_specs(benchmark: str, profile: str, seeds: Sequence[int]) -> dict[floa
 def specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
     """The runs of every method, learning rate and seed, and the controls of plain fine-tuning.
 
-    In the profile `full`, plain fine-tuning also has folds. Those of another method would cost three trainings more for
-    each of its runs.
+    Plain fine-tuning also has folds. Those of another method would cost three trainings more for each of its runs.
     """
     found = []
     for plain in plain_specs(benchmark, profile, seeds).values():
         for spec in plain:
             found += [spec, batchnorm_only(spec), *(by_method(spec, name) for name in compared(spec, profile))]
-            if profile == "full":
-                found += third_specs(spec)
+            found += third_specs(spec)
     return list(dict.fromkeys(found))
 
 
