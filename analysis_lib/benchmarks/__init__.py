@@ -3,8 +3,6 @@
 Imports core only.
 """
 
-import torch
-
 from ..core.errors import unknown
 from . import digits, emoji, folder
 from .benchmark import Benchmark, Grid
@@ -37,9 +35,3 @@ def grid(benchmark: str, profile: str) -> Grid:
     """The grid of a benchmark's profile; if it has none, the recipe alone. Raises UserError as `recipe`."""
     fields = recipe(benchmark, profile)
     return describe(benchmark).grids.get(profile) or Grid((fields["lr"],), (fields["epochs"],))
-
-
-def source_images(benchmark: str) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Images and labels of the source domain if the starting network is trained here, else None."""
-    build = describe(benchmark).source_images
-    return build() if build else None

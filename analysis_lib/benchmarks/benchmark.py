@@ -29,7 +29,8 @@ class Benchmark:
 
     build_images : from a manifest to its images (N, 3, H, W) uint8.
     make_manifest : writes the manifest again, if it can be made here.
-    source_images : images and labels of the source domain, if the starting network is trained here.
+    source_images : images and labels of the source domain, if they are made here and are no rows of the manifest.
+    source_recipe : the RunSpec fields of the training of the starting network on all classes of the source domain.
     recipes : the RunSpec fields of each profile: epochs, lr, and any other that differs from its default, such as
         `backbone_lr_scale`, which is 0.1 in the paper's code and 1 by default.
     grids : of the profiles that compare estimators at more settings than the recipe.
@@ -39,6 +40,7 @@ class Benchmark:
     build_images: Callable[[Manifest], torch.Tensor]
     make_manifest: Callable[[], None] | None = None
     source_images: Callable[[], tuple[torch.Tensor, torch.Tensor]] | None = None
+    source_recipe: Mapping[str, object] = field(default_factory=lambda: {"epochs": 20, "lr": 1e-2})
     recipes: Mapping[str, dict] = field(default_factory=lambda: GENTLE)
     grids: Mapping[str, Grid] = field(default_factory=dict)
     method_options: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

@@ -152,6 +152,7 @@ BENCHMARK = Benchmark(
     build_images,
     make_manifest,
     source_images,
+    source_recipe={"epochs": 4, "lr": 5e-2},
     recipes={
         "smoke": {"epochs": 4, "lr": 2e-2, "dtype": "float64"},
         "default": {"epochs": 10, "lr": 2e-2},

@@ -1,11 +1,11 @@
-"""The images of a manifest as one uint8 tensor, built once and then read from disk."""
+"""The images of a manifest, and those of its source domain, as uint8 tensors: built once and then read from disk."""
 
 import torch
 
 from ..core import files, paths
 from ..core.progress import log
-from . import builder
-from .manifest import Manifest
+from . import builder, describe
+from .manifest import SOURCE, Manifest
 
 
 def load_images(manifest: Manifest) -> torch.Tensor:
@@ -20,3 +20,13 @@ def load_images(manifest: Manifest) -> torch.Tensor:
             log(f"building {len(manifest.body)} images of {manifest.name}")
             files.write_tensors(path, {"images": build(manifest)})
     return files.read_tensors(path)["images"]
+
+
+def source_images(manifest: Manifest) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+    """Images (N, 3, H, W) uint8, labels (N,) int64 and the row numbers of the source domain, or None if it has none."""
+    build = describe(manifest.name).source_images
+    if build:
+        images, labels = build()
+        return images, labels, torch.arange(len(labels))
+    rows = manifest.rows(SOURCE)
+    return (load_images(manifest), manifest.labels, rows) if len(rows) else None

@@ -1,8 +1,9 @@
 """Manifests: the fixed classes, files and train-test split of a benchmark, read and verified.
 
 Head (`<name>.json`): what the benchmark is, its licences, model, image size, and the sha256 of the body.
-Body (`<name>.csv`): one row per image with columns path, label, split, group, sha256. Images of one group show
-the same drawing (or person, or scene) and are never divided between train and test.
+Body (`<name>.csv`): one row per image with columns path, label, split, group, sha256, and date and place where they
+are known. Images of one group show the same drawing (or person, or scene) and are never divided between train and
+test. Rows of the split `source` are images of the source domain: the starting network is trained on them alone.
 """
 
 import hashlib
@@ -22,6 +23,8 @@ from ..core.errors import UserError, unknown
 from ..core.seeds import generator_for
 
 COLUMNS = ["path", "label", "split", "group", "sha256"]
+OPTIONAL = ["date", "place"]  # further columns: when (an ISO date, or its year) and where an image was made
+SOURCE = "source"  # the split of source images, and the weights that are trained here on them
 
 
 class _Strict(pydantic.BaseModel):
@@ -46,8 +49,19 @@ class Augmentation(_Strict):
     flip: bool
 
 
+def _later(default=None):
+    """A field that came later: at its default it is left out, so that the digests of older manifests stay."""
+    return pydantic.Field(default, exclude_if=lambda value: value == default)
+
+
 class Head(_Strict):
-    """Everything in a manifest except its rows."""
+    """Everything in a manifest except its rows.
+
+    class_ids : rows of a packaged head that are kept, in class order.
+    weights : a package of `models.pretrained.WEIGHTS`, imported weights, or `source`: trained here on source images.
+    backbone : imported weights without a head, from which the training on source images starts; None for random ones.
+    rows : the name of another benchmark whose body this one shares, such as the same images for another network.
+    """
 
     name: str
     title: str
@@ -55,7 +69,7 @@ class Head(_Strict):
     builder: str
     licences: list[Licence]
     class_names: list[str]
-    class_ids: list[int] | None = None  # rows of the pre-trained head that are kept, in class order
+    class_ids: list[int] | None = None
     seen: float | list[str]
     model: str
     weights: str
@@ -64,6 +78,8 @@ class Head(_Strict):
     std: tuple[float, float, float]
     augmentation: Augmentation
     sha256: str
+    backbone: str | None = _later()
+    rows: str | None = _later()
 
 
 @dataclass(frozen=True)
@@ -88,8 +104,13 @@ class Manifest:
         return torch.tensor(self.body["label"].to_numpy())
 
     def rows(self, split: str) -> torch.Tensor:
-        """Row numbers of `train` or `test`, int64."""
+        """Row numbers of `train`, `test` or `source`, int64."""
         return torch.tensor((self.body["split"] == split).to_numpy()).nonzero().squeeze(1)
+
+    @property
+    def target_rows(self) -> torch.Tensor:
+        """Row numbers of all images of the target domain, int64."""
+        return torch.tensor((self.body["split"] != SOURCE).to_numpy()).nonzero().squeeze(1)
 
     def class_split(self, seed: int, seen: Sequence[str] = ()) -> ClassSplit:
         """Seen and absent classes: those named in `seen`, else in the head, else a share drawn by a named seed.
@@ -117,7 +138,7 @@ def load_manifest(benchmark: str) -> Manifest:
 
 def read_manifest(head_path: Path) -> Manifest:
     """The manifest of a head file and the CSV of the same name beside it. Raises UserError as `load_manifest`."""
-    benchmark, body_path = head_path.stem, head_path.with_suffix(".csv")
+    benchmark = head_path.stem
     try:
         head = Head.model_validate_json(_read(head_path))
     except pydantic.ValidationError as error:
@@ -125,13 +146,14 @@ def read_manifest(head_path: Path) -> Manifest:
         raise UserError(
             f"{paths.display(head_path)}: field {'.'.join(map(str, first['loc']))!r}: {first['msg']}"
         ) from None
+    body_path = head_path.with_name(f"{head.rows or benchmark}.csv")
     raw = _read(body_path)
     if hashlib.sha256(raw).hexdigest() != head.sha256:
         raise UserError(
             f"{paths.display(body_path)} does not match the sha256 in {paths.display(head_path)}; restore both with "
             f"git, or rebuild them with `python -m analysis_lib manifest {benchmark}`"
         )
-    body = pd.read_csv(io.BytesIO(raw), dtype={"path": str, "split": str, "group": str, "sha256": str})
+    body = pd.read_csv(io.BytesIO(raw), dtype={name: str for name in [*COLUMNS, *OPTIONAL] if name != "label"})
     if head.name != benchmark:
         raise UserError(
             f"{paths.display(head_path)} says its name is {head.name!r}; it must be {benchmark!r}, as the file's"
@@ -157,8 +179,11 @@ def _read(path: Path) -> bytes:
 
 def check_body(body: pd.DataFrame, num_classes: int, where: str) -> None:
     """Check the rules for a body. Raises UserError with the first three offending rows."""
-    if list(body.columns) != COLUMNS:
-        raise UserError(f"{where}: columns are {', '.join(body.columns)}; expected {', '.join(COLUMNS)}")
+    if list(body.columns) != COLUMNS + [name for name in OPTIONAL if name in body.columns]:
+        raise UserError(
+            f"{where}: columns are {', '.join(body.columns)}; expected {', '.join(COLUMNS)}, then "
+            f"{' and '.join(OPTIONAL)} if there are any"
+        )
     for side in ("train", "test"):
         if side not in set(body["split"]):
             raise UserError(f"{where}: there is no {side} row; a benchmark needs both")
@@ -167,7 +192,7 @@ def check_body(body: pd.DataFrame, num_classes: int, where: str) -> None:
     rules = {
         "path, group or split is empty": body[["path", "group", "split"]].isna().any(axis=1),
         f"label is no whole number in 0..{num_classes - 1}": ~body["label"].isin(range(num_classes)),
-        "split is neither train nor test": ~body["split"].isin(["train", "test"]),
+        "split is neither train, test nor source": ~body["split"].isin(["train", "test", SOURCE]),
         "path is absolute or leaves the root": posix.map(lambda path: path.is_absolute() or ".." in path.parts),
         "path appears twice": body["path"].duplicated(),
         "group lies on both sides of the split": sides > 1,
@@ -179,9 +204,9 @@ def check_body(body: pd.DataFrame, num_classes: int, where: str) -> None:
 
 
 def save_manifest(head: dict, body: pd.DataFrame) -> None:
-    """Check the body, then write head and body; the head gets the body's sha256."""
+    """Check the body, then write head and body; the head gets the body's sha256. A shared body is that of `rows`."""
     check_body(body, len(head["class_names"]), head["name"])
     raw = body.to_csv(index=False, lineterminator="\n")
     checked = Head.model_validate(head | {"sha256": hashlib.sha256(raw.encode()).hexdigest()})
-    files.write_text(paths.manifest_body(head["name"]), raw)
+    files.write_text(paths.manifest_body(checked.rows or checked.name), raw)
     files.write_text(paths.manifest_head(head["name"]), json.dumps(checked.model_dump(mode="json"), indent=1) + "\n")

@@ -51,6 +51,10 @@ def image_cache(benchmark: str, digest: str) -> Path:
     return root() / "data" / f"{benchmark}-{digest}.safetensors"
 
 
+def imported_weights(name: str) -> Path:
+    return root() / "data" / "weights" / f"{name}.safetensors"
+
+
 # runs
 def runs() -> Path:
     return root() / "runs"

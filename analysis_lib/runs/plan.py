@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..benchmarks import describe, recipe
-from ..benchmarks.manifest import Manifest, load_manifest
+from ..benchmarks.manifest import SOURCE, Manifest, load_manifest
 from ..core.errors import UserError, unknown
 from ..core.run_spec import RunSpec
-from ..models.pretrained import WEIGHTS
+from ..models.pretrained import WEIGHTS, has_weights
 
-PRETRAINING = {"epochs": 4, "lr": 5e-2}  # of a network trained here from scratch, on the benchmark's source domain
+RANDOM = "random"  # what a network that is trained from scratch starts from
 
 
 def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[RunSpec]:
@@ -30,14 +30,21 @@ def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[
 
 
 def starting_network(manifest: Manifest, dtype: str) -> str:
-    """What fine-tuning starts from: a weights package, or the run id of the pre-training. Raises UserError for
-    neither."""
-    init = manifest.head.weights
-    if init == "source" and describe(manifest.name).source_images:
+    """What fine-tuning starts from: named weights, or the run id of the training on source images.
+
+    Raises UserError for weights that do not exist, and for a source domain without images.
+    """
+    weights = manifest.head.weights
+    if weights == SOURCE:
+        if not describe(manifest.name).source_images and not len(manifest.rows(SOURCE)):
+            raise UserError(
+                f"benchmark {manifest.name!r} trains its network on source images and has none; add rows of the split "
+                f"{SOURCE!r}, or name weights"
+            )
         return pretraining(manifest, dtype).run_id
-    if init not in WEIGHTS:
-        raise unknown("weights", init, WEIGHTS)
-    return init
+    if not has_weights(weights):
+        raise unknown("weights", weights, [*WEIGHTS, SOURCE])
+    return weights
 
 
 def upper_bound(spec: RunSpec) -> RunSpec:
@@ -50,16 +57,16 @@ def upper_bound(spec: RunSpec) -> RunSpec:
 
 
 def pretraining(manifest: Manifest, dtype: str) -> RunSpec:
-    """The run that trains a benchmark's starting network on its source domain."""
+    """The run that trains a benchmark's starting network on all classes of its source domain."""
     return RunSpec(
         benchmark=manifest.name,
         data=manifest.digest,
         model=manifest.head.model,
-        init="random",
+        init=manifest.head.backbone or RANDOM,
         seed=0,
         stage="pretrain",
         dtype=dtype,
-        **PRETRAINING,
+        **describe(manifest.name).source_recipe,
     )
 
 
@@ -77,8 +84,8 @@ def sequence(spec: RunSpec, tasks: Sequence[str]) -> list[RunSpec]:
 
 
 def run_before(spec: RunSpec, manifest: Manifest) -> RunSpec | None:
-    """The run whose network a run starts from; None if it starts from a weights package."""
+    """The run whose network a run starts from; None if it starts from named weights."""
     if len(spec.tasks) > 1:
         start = replace(spec, init=starting_network(manifest, spec.dtype))
         return sequence(start, spec.tasks)[-2]
-    return None if spec.init in WEIGHTS else pretraining(manifest, spec.dtype)
+    return None if has_weights(spec.init) else pretraining(manifest, spec.dtype)

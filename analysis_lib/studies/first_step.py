@@ -15,7 +15,7 @@ from ..analysis.influence import attribution, gradients, head_step
 from ..analysis.influence.kernel import class_kernel
 from ..analysis.metrics.ncm import class_means, ncm_margins, ncm_scores
 from ..analysis.stats.intervals import estimate, leave_one_out
-from ..benchmarks import source_images
+from ..benchmarks.images import source_images
 from ..core import files, paths
 from ..core.progress import progress
 from ..core.run_spec import RunSpec
@@ -237,12 +237,11 @@ def domain_shift(runs: RunSet, spec: RunSpec) -> torch.Tensor:
     NaN if the benchmark has no source images.
     """
     tuned = runs.fine_tuning_outputs(spec, 0).features.double().mean(0)
-    source = source_images(runs.benchmark)
+    source = source_images(runs.manifest)
     if source is None:
         return torch.full_like(tuned, torch.nan)
-    images, labels = source
+    images, labels, index = source
     before, _ = load_before_after(spec, runs.device)
-    index = torch.arange(len(labels))
     prepared = runs.prepared(spec, index, next(before.parameters()).device)
     outputs = extract(before, images, labels, index, prepared.normalize)
     return tuned - outputs.features.double().mean(0)

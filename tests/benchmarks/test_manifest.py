@@ -82,7 +82,7 @@ def test_a_wrong_head_names_the_field(project):
         (("c", "cat", "train", "c", ""), "label is no whole number in 0..1"),
         (("c", 0, "train", None, ""), "path, group or split is empty in 1 rows, first c"),
         ((None, 0, "train", "c", ""), "path, group or split is empty"),
-        (("c", 0, "val", "c", ""), "split is neither train nor test"),
+        (("c", 0, "val", "c", ""), "split is neither train, test nor source"),
         (("/etc/c", 0, "train", "c", ""), "path is absolute or leaves the root in 1 rows, first /etc/c"),
         (("../c", 0, "train", "c", ""), "path is absolute or leaves the root"),
         (("a", 0, "train", "c", ""), "path appears twice"),

@@ -35,7 +35,7 @@ def rendered():
 @pytest.fixture
 def printed(rendered, monkeypatch):
     """The source images of digits, rendered once for this file."""
-    monkeypatch.setattr(first_step, "source_images", lambda benchmark: rendered)
+    monkeypatch.setattr(first_step, "source_images", lambda manifest: (*rendered, torch.arange(len(rendered[1]))))
     return rendered[0]
 
 
