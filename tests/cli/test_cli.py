@@ -19,7 +19,6 @@ from analysis_lib.studies import gain_prediction, open_study
         (["run", "digits", "--profile", "smoke", "--device", "gpu"], r"device 'gpu' cannot be used here"),
         (["data", "nothing"], r"unknown benchmark 'nothing'; available: digits, emoji"),
         (["notebook", "notebooks/99.ipynb"], r"there is no notebook .*99.ipynb"),
-        (["manifest", "office"], r"unknown benchmark with a manifest made here 'office'"),
         (["report", "emoji"], r"there is no results/emoji/summary_mean.csv yet"),
     ],
 )
