@@ -4,10 +4,16 @@ Imports core only.
 """
 
 from ..core.errors import unknown
-from . import digits, emoji, folder
+from . import digits, emoji, folder, glyphs
 from .benchmark import Benchmark, Grid
 
-BENCHMARKS: dict[str, Benchmark] = {"digits": digits.BENCHMARK, "emoji": emoji.BENCHMARK}
+BENCHMARKS: dict[str, Benchmark] = {
+    "digits": digits.BENCHMARK,
+    "emoji": emoji.BENCHMARK,
+    "glyphs": glyphs.BENCHMARK,
+    "glyphs_display": glyphs.TO_DISPLAY,
+    "glyphs_vit": glyphs.VIT,
+}
 
 
 def describe(name: str) -> Benchmark:

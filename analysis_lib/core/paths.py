@@ -35,6 +35,10 @@ def emoji_classes() -> Path:
     return root() / "data_manifests" / "emoji_classes.csv"
 
 
+def glyphs_families() -> Path:
+    return root() / "data_manifests" / "glyphs_families.csv"
+
+
 def image_folder(source: str) -> Path:
     return (root() / source).resolve()
 

@@ -6,19 +6,22 @@ from torch import nn
 from ..core.errors import UserError, unknown
 from ..core.seeds import on_grid
 from .digits_cnn import DigitsCNN
+from .glyphs_networks import glyphs_resnet, glyphs_vit
+
+OWN = {"digits_cnn": DigitsCNN, "glyphs_resnet": glyphs_resnet, "glyphs_vit": glyphs_vit}
 
 
 def create_model(name: str, num_classes: int) -> nn.Module:
-    """`digits_cnn` or any timm classifier with a linear head, randomly initialised.
+    """A network of `OWN` or any timm classifier with a linear head, randomly initialised.
 
     Raises UserError for an unknown name and for a head that is not one linear layer.
     """
     import timm  # heavy, and only needed here
 
-    if name == "digits_cnn":
-        return DigitsCNN(num_classes)
+    if name in OWN:
+        return OWN[name](num_classes)
     if not timm.is_model(name):
-        raise unknown("model", name, ["digits_cnn", *timm.list_models()])
+        raise unknown("model", name, [*OWN, *timm.list_models()])
     model = timm.create_model(name, num_classes=num_classes)
     if not isinstance(model.get_classifier(), nn.Linear):
         raise UserError(

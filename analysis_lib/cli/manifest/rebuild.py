@@ -4,7 +4,7 @@ import argparse
 
 from .. import data
 
-MADE_HERE = ("digits", "emoji")
+MADE_HERE = ("digits", "emoji", "glyphs", "glyphs_display", "glyphs_vit")
 
 
 def add_action(actions) -> None:
