@@ -1,9 +1,9 @@
 """`glyphs`: from print to handwriting, and from print to display type, for the 62 digits and letters.
 
 Source domain: serif, sans and mono families, on which the starting network is trained here. Target domain: handwriting
-families (`glyphs`, and `glyphs_vit` for another network) or display families (`glyphs_display`). `glyphs_families.csv`
-lists them by domain. The fonts are pinned PyPI packages, an optional extra. A family lies on one side of the split, with
-all its weights and renderings.
+families (`glyphs`, and `glyphs_vit` for another network) or display families (`glyphs_display`);
+`glyphs_families.csv` lists them by domain. The fonts are pinned PyPI packages, an optional extra. A family lies on one
+side of the split, with all its weights and renderings.
 
 *Twins*: c and C, o, O and 0, and others have one shape in two sizes. Every character is drawn in one line box, at its
 own size and height over the baseline, so twins differ as they do in a line of text; they stay 62 classes. In a family

@@ -18,6 +18,8 @@ import pandas as pd
 from ..core import files, paths
 from ..core.errors import UserError
 
+COMPARED = ("00_overview", "09_regrets", "claims", "summary_mean")  # that pages set beside those of other benchmarks
+WHOLE = ("digits", "emoji")  # the benchmarks whose tables are all kept; of the others, those that are compared
 KEPT = (  # tables of results/<benchmark>/ that pages and notebooks refer to
     "00_overview",
     "01_accuracy_change",
@@ -139,10 +141,11 @@ def keep(root: Path, benchmark: str, source: Path) -> None:
     """
     results, reference = source / "results" / benchmark, Reference(root, benchmark)
     settings = source / "executed" / benchmark / "settings"
-    for path in (settings, *(results / f"{name}.csv" for name in KEPT)):
+    kept = KEPT if benchmark in WHOLE else COMPARED
+    for path in (settings, *(results / f"{name}.csv" for name in kept)):
         if not path.exists():
             raise UserError(f"there is no {path.relative_to(source)}; run `make reproduce BENCHMARK={benchmark}` first")
-    tables = {name: results / f"{name}.csv" for name in KEPT}
+    tables = {name: results / f"{name}.csv" for name in kept}
     spread = source / ".venv" / "processors" / f"{benchmark}.csv"  # where bench/processors.py leaves it
     if spread.exists():
         tables["processors"] = spread

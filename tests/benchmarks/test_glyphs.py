@@ -50,7 +50,7 @@ def test_twins_keep_their_sizes(small):
 
     def height(character):
         drawn = glyphs.draw_character("lora", 400, character, 64)
-        left, top, right, bottom = drawn.getbbox()
+        _, top, _, bottom = drawn.getbbox()
         return bottom - top
 
     assert height(small.upper()) > 1.2 * height(small)

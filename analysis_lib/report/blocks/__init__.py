@@ -5,6 +5,7 @@ table of means says how many seeds, runs or samples (n) stand behind it; what us
 *oracle*.
 """
 
+from .beside import claims_beside, recovered_beside
 from .calibration import accuracy, against, against_pretrained, learning_rates, mean, posthoc, untouched
 from .claims import claims, verdicts
 from .estimators import absent_share, estimators, label_shift
@@ -30,6 +31,8 @@ TABLES = {
         head,
         toy,
         claims,
+        claims_beside,
+        recovered_beside,
         methods,
         method_differences,
         method_claims,

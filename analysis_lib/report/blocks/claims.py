@@ -6,12 +6,17 @@ from ..markdown import interval, number, table
 from .cells import PERCENT
 
 
+def in_points(row: pd.Series) -> bool:
+    """Whether the difference behind a claim is one of accuracies or the like, in percent points."""
+    return row["quantity"].split(": ")[-1].startswith(("acc_", "ncm_acc_", "p_absent_", "ausuc"))
+
+
 def claims(ref) -> str:
     """Every statement with its verdict, its difference with the interval, and the p value that decides."""
     rows = []
     for _, row in ref.table("claims").iterrows():
-        in_points = row["quantity"].split(": ")[-1].startswith(("acc_", "ncm_acc_", "p_absent_", "ausuc"))
-        style = PERCENT if in_points else {}
+        points = in_points(row)
+        style = PERCENT if points else {}
         samples = "" if pd.isna(row["n_samples"]) else f"{row['n_samples']:.0f} x "
         verdict = f"**{row['verdict']}**" if row["verdict"] != "undecided" else row["verdict"]
         rows.append(
@@ -20,7 +25,7 @@ def claims(ref) -> str:
                 row["family"],
                 verdict,
                 interval(row, sign=True, **style),
-                "points" if in_points else "",
+                "points" if points else "",
                 "< 0.001" if row["p"] < 0.001 else number(row["p"], digits=3),
                 f"{samples}{row['n_seeds']:.0f}",
             ]
