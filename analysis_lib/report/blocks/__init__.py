@@ -11,7 +11,7 @@ from .claims import claims, verdicts
 from .estimators import absent_share, estimators, label_shift
 from .explanation import first_step, gain_prediction, head, step_check, toy
 from .methods import forgetting, method_choice, method_claims, method_costs, method_differences, methods, sequence, wise
-from .origin import classes, images, licences, made_on, minutes, overview, processors, processors_before
+from .origin import classes, groups, images, licences, made_on, minutes, overview, processors, processors_before
 
 WITHOUT_MEANS = {"overview": overview, "licences": licences}  # counts and names: no n to tell
 TABLES = {
@@ -46,4 +46,6 @@ TABLES = {
     )
 }
 TABLES |= WITHOUT_MEANS
-VALUES = {function.__name__: function for function in (made_on, mean, against, images, classes, verdicts, minutes)}
+VALUES = {
+    function.__name__: function for function in (made_on, mean, against, images, groups, classes, verdicts, minutes)
+}

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from ...benchmarks.manifest import SOURCE
 from ..markdown import number, table
 from .cells import MEASURES, STAR, find
 
@@ -56,9 +57,16 @@ def made_on(ref) -> str:
     )
 
 
-def images(ref) -> str:
-    """How many images a benchmark has."""
-    return f"{len(ref.images()):,}"
+def images(ref, part: str = "") -> str:
+    """How many images a benchmark has: of the target domain, or of one part, `train`, `test` or `source`."""
+    body = ref.images()
+    return f"{(body['split'] == part).sum() if part else (body['split'] != SOURCE).sum():,}"
+
+
+def groups(ref, part: str) -> str:
+    """How many groups, such as font families, one part has."""
+    body = ref.images()
+    return str(body.loc[body["split"] == part, "group"].nunique())
 
 
 def classes(ref) -> str:
