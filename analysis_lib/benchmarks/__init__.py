@@ -4,10 +4,14 @@ Imports core only.
 """
 
 from ..core.errors import unknown
-from . import digits, emoji, folder
+from . import digits, emoji, emoji_years, folder
 from .benchmark import Benchmark, Grid
 
-BENCHMARKS: dict[str, Benchmark] = {"digits": digits.BENCHMARK, "emoji": emoji.BENCHMARK}
+BENCHMARKS: dict[str, Benchmark] = {
+    "digits": digits.BENCHMARK,
+    "emoji": emoji.BENCHMARK,
+    "emoji_years": emoji_years.BENCHMARK,
+}
 
 
 def describe(name: str) -> Benchmark:

@@ -35,6 +35,10 @@ def emoji_classes() -> Path:
     return root() / "data_manifests" / "emoji_classes.csv"
 
 
+def emoji_years_sets() -> Path:
+    return root() / "data_manifests" / "emoji_years_sets.csv"
+
+
 def image_folder(source: str) -> Path:
     return (root() / source).resolve()
 

@@ -4,7 +4,7 @@ import argparse
 
 from .. import data
 
-MADE_HERE = ("digits", "emoji")
+MADE_HERE = ("digits", "emoji", "emoji_years")
 
 
 def add_action(actions) -> None:
