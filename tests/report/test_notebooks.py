@@ -21,6 +21,7 @@ EXPECTED = [
     "09_gamma_estimators",
     "10_claims",
     "11_fine_tuning_methods",
+    "12_temporal_shift",
 ]
 
 
