@@ -18,16 +18,17 @@ def draw_accuracy_by_period(numbers: pd.DataFrame, shift: str, ax: Axes) -> Axes
     """
     names = list(numbers["period"].unique())
     looks = (
-        (PRE_TRAINED, NONE, ":", "before fine-tuning"),
-        (FINE_TUNED, NONE, "--", "fine-tuned"),
-        (FINE_TUNED, shift, "-", f"fine-tuned, {_title(shift)}"),
+        (PRE_TRAINED, NONE, ":", "none", "before fine-tuning"),
+        (FINE_TUNED, NONE, "--", "bottom", "fine-tuned"),
+        (FINE_TUNED, shift, "-", "full", f"fine-tuned, {_title(shift)}"),
     )
     for metric in ("acc_sy", "acc_uy"):
         known = METRICS[metric]
-        for checkpoint, method, dash, label in looks:
+        for number, (checkpoint, method, dash, fill, label) in enumerate(looks):
             rows = numbers.query("checkpoint == @checkpoint and method == @method and metric == @metric")
-            look = {"color": COLOURS[known.colour_of], "marker": known.marker, "linestyle": dash}
-            _draw(rows.assign(value=100 * rows["value"]), names, ax, 0.0, f"{known.title}, {label}", look)
+            look = {"color": COLOURS[known.colour_of], "marker": known.marker, "linestyle": dash, "fillstyle": fill}
+            beside = 0.06 * (number - 1)
+            _draw(rows.assign(value=100 * rows["value"]), names, ax, beside, f"{known.title}, {label}", look)
     _finish(numbers, names, ax)
     ax.set(ylabel="test accuracy (%)", ylim=(-3, 103))
     return ax
