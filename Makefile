@@ -75,6 +75,7 @@ $(DONE)/07_toy_example.ipynb: $(call rooms,studies/toy)
 $(DONE)/09_gamma_estimators.ipynb: $(call studies,accuracy calibration estimator_grid label_shift shifted_pools)
 $(DONE)/10_claims.ipynb: $(call studies,accuracy calibration claims first_step gain_prediction gain_predictors gradient_features head uncertainty)
 $(DONE)/11_fine_tuning_methods.ipynb: $(call studies,accuracy calibration fine_tuning_methods method_costs method_differences uncertainty wise_curve)
+$(DONE)/12_temporal_shift.ipynb: $(call studies,calibration temporal_differences temporal_shift uncertainty)
 
 $(DONE)/%.ipynb: notebooks/%.ipynb $(DONE)/runs $(READING) $(call studies,__init__) analysis_lib/report/notebooks.py analysis_lib/report/reference.py
 	$(PY) -m analysis_lib notebook $< $(SETTINGS)

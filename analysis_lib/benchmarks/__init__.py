@@ -4,12 +4,13 @@ Imports core only.
 """
 
 from ..core.errors import unknown
-from . import digits, emoji, folder, glyphs
+from . import digits, emoji, emoji_years, folder, glyphs
 from .benchmark import Benchmark, Grid
 
 BENCHMARKS: dict[str, Benchmark] = {
     "digits": digits.BENCHMARK,
     "emoji": emoji.BENCHMARK,
+    "emoji_years": emoji_years.BENCHMARK,
     "glyphs": glyphs.BENCHMARK,
     "glyphs_display": glyphs.TO_DISPLAY,
     "glyphs_vit": glyphs.VIT,

@@ -62,7 +62,8 @@ def build_images(manifest: Manifest) -> torch.Tensor:
     if wrong:
         raise UserError(
             f"{len(wrong)} icons differ from the manifest, first {', '.join(wrong[:3])}; restore "
-            "data_manifests/emoji.* with git, or rebuild them with `python -m analysis_lib manifest emoji`"
+            f"data_manifests/{manifest.name}.* with git, or rebuild them with `python -m analysis_lib manifest "
+            f"{manifest.name}`"
         )
     return images
 

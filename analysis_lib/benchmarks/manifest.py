@@ -21,6 +21,7 @@ from ..core import files, paths
 from ..core.class_split import ClassSplit
 from ..core.errors import UserError, unknown
 from ..core.seeds import generator_for
+from .periods import test_periods
 
 COLUMNS = ["path", "label", "split", "group", "sha256"]
 OPTIONAL = ["date", "place"]  # further columns: when (an ISO date, or its year) and where an image was made
@@ -111,6 +112,11 @@ class Manifest:
     def target_rows(self) -> torch.Tensor:
         """Row numbers of all images of the target domain, int64."""
         return torch.tensor((self.body["split"] != SOURCE).to_numpy()).nonzero().squeeze(1)
+
+    @property
+    def periods(self) -> pd.Series:
+        """The period of each row's date, in row order, for test rows: see `periods.test_periods`."""
+        return test_periods(self.body)
 
     def class_split(self, seed: int, seen: Sequence[str] = ()) -> ClassSplit:
         """Seen and absent classes: those named in `seen`, else in the head, else a share drawn by a named seed.

@@ -39,6 +39,10 @@ def glyphs_families() -> Path:
     return root() / "data_manifests" / "glyphs_families.csv"
 
 
+def emoji_years_sets() -> Path:
+    return root() / "data_manifests" / "emoji_years_sets.csv"
+
+
 def image_folder(source: str) -> Path:
     return (root() / source).resolve()
 

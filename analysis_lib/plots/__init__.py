@@ -22,13 +22,16 @@ from .images import draw_images
 from .methods import draw_method_key, draw_method_plane, draw_wise
 from .series import draw_by_checkpoint, draw_by_epoch, draw_changes, draw_intervals, draw_series
 from .style import new_axes, save_figure
+from .temporal import draw_accuracy_by_period, draw_by_period
 from .toy import draw_region_legend, draw_toy_displacement, draw_toy_grid, draw_toy_regions
 from .widgets import gamma_figure, gamma_slider
 
 __all__ = [
     "draw_accuracy_by_gamma",
+    "draw_accuracy_by_period",
     "draw_by_checkpoint",
     "draw_by_epoch",
+    "draw_by_period",
     "draw_changes",
     "draw_correlations",
     "draw_curves",

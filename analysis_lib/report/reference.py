@@ -50,6 +50,8 @@ KEPT = (  # tables of results/<benchmark>/ that pages and notebooks refer to
     "11_methods",
     "11_sequence_summary",
     "11_wise",
+    "12_claims",
+    "12_periods",
     "claims",
     "summary_mean",
 )

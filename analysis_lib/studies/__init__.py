@@ -14,7 +14,7 @@ from ..runs.class_folds import half_specs, third_specs
 from ..runs.execute_all import execute_all
 from ..runs.plan import plan, upper_bound
 from ..runs.run_set import RunSet, batchnorm_only
-from . import estimator_grid, fine_tuning_methods, gain_prediction, task_sequence
+from . import estimator_grid, fine_tuning_methods, gain_prediction, task_sequence, temporal_shift
 
 
 def plan_with_controls(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
@@ -65,6 +65,7 @@ STUDIES: dict[str, Study] = {
         fine_tuning_methods.specs,
     ),
     "forgetting": Study("What happens to what the network knew besides?", task_sequence.plan_with_sequence),
+    "temporal_shift": Study("Does a gamma that was estimated early still serve later?", temporal_shift.specs),
     "claims": Study("Which claims hold?", plan_with_folds),
 }
 

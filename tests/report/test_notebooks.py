@@ -21,6 +21,7 @@ EXPECTED = [
     "09_gamma_estimators",
     "10_claims",
     "11_fine_tuning_methods",
+    "12_temporal_shift",
 ]
 
 
@@ -93,7 +94,7 @@ def test_a_user_error_inside_stays_one_sentence(project):
         "from analysis_lib.studies import open_study\nopen_study('accuracy', 'digts', 'smoke', seeds)",
     )
     with pytest.raises(
-        UserError, match=r"^unknown benchmark 'digts' \(did you mean 'digits'\?\); available: digits, emoji$"
+        UserError, match=r"^unknown benchmark 'digts' \(did you mean 'digits'\?\); available: digits, emoji, "
     ):
         notebooks.run_notebook(path, project / "out.ipynb", [])
     assert not list(project.glob("*out*"))

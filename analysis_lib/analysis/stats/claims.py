@@ -49,7 +49,7 @@ class Contrast:
 class Level:
     """One metric of a state, of the targets of the explanation, or of a predictor (Spearman's correlation)."""
 
-    of: str
+    of: State | str
     metric: str
 
     def __str__(self) -> str:

@@ -51,10 +51,12 @@ def sample_numbers(
     by_group = [[torch.stack([pair[group] for pair in seed.values()]) for seed in areas] for group in (0, 1)]
     area, without_seen = intervals.leave_one_out(by_group[0], labels)
     _, without_absent = intervals.leave_one_out(by_group[1], labels)
+    counts = [(~by_group[0][k].isnan() | ~by_group[1][k].isnan()).sum(1) for k in range(len(areas))]
+    area_sizes = torch.stack(counts).amin(0)
     without_any = without_seen.where(~without_seen.isnan(), without_absent)
     return SampleNumbers(
         names=[*values[0], *((state, "ausuc") for state in areas[0])],
         whole=torch.cat([whole, area], dim=1),
         without=torch.cat([without, without_any], dim=1),
-        sizes=torch.cat([sizes, sizes.new_full((area.shape[1],), len(labels))]),
+        sizes=torch.cat([sizes, area_sizes]),
     )

@@ -4,7 +4,7 @@ import argparse
 
 from .. import data
 
-MADE_HERE = ("digits", "emoji", "glyphs", "glyphs_display", "glyphs_vit")
+MADE_HERE = ("digits", "emoji", "emoji_years", "glyphs", "glyphs_display", "glyphs_vit")
 
 
 def add_action(actions) -> None:

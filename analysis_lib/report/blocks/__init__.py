@@ -12,6 +12,7 @@ from .estimators import absent_share, estimators, label_shift
 from .explanation import first_step, gain_prediction, head, step_check, toy
 from .methods import forgetting, method_choice, method_claims, method_costs, method_differences, methods, sequence, wise
 from .origin import classes, groups, images, licences, made_on, minutes, overview, processors, processors_before
+from .temporal import temporal, temporal_claims
 
 WITHOUT_MEANS = {"overview": overview, "licences": licences}  # counts and names: no n to tell
 TABLES = {
@@ -41,6 +42,8 @@ TABLES = {
         wise,
         forgetting,
         sequence,
+        temporal,
+        temporal_claims,
         processors,
         processors_before,
     )
