@@ -26,12 +26,11 @@ def overview(manifest: Manifest, seeds: Sequence[int]) -> pd.DataFrame:
 
 def class_counts(manifest: Manifest) -> pd.DataFrame:
     """Numbers of images: a row for each class and one for all, a column for each split that occurs."""
-    names = pd.Series(manifest.class_names)[manifest.body["label"]].to_numpy()
-    counts = pd.crosstab(pd.Series(names, name="class"), pd.Series(manifest.body["split"].to_numpy(), name=None))
-    order = [part for part in ("train", "test", SOURCE) if part in counts]
-    counts = counts.reindex(manifest.class_names, fill_value=0)[order]
-    counts.loc["all"] = counts.sum()
-    return counts
+    counts = pd.crosstab(manifest.body["label"], manifest.body["split"])
+    counts = counts.reindex(range(len(manifest.class_names)), fill_value=0)
+    counts = counts[[part for part in ("train", "test", SOURCE) if part in counts]]
+    total = counts.sum().to_frame("all").T
+    return pd.concat([counts.set_axis(manifest.class_names), total]).rename_axis(columns=None)
 
 
 def one_of_each(manifest: Manifest, most: int = 64) -> tuple[list[int], list[str]]:

@@ -51,6 +51,7 @@ def read_rows(
         names.update(found)
         folders.append(folder)
     rows = pd.concat(tables, ignore_index=True).reindex(columns=["file", "class", "split", "group", *OPTIONAL])
+    rows = rows.astype(object)  # a column that is missing everywhere is one of texts too
     return rows.assign(split=_without_val(rows["split"])), sorted(names), folders
 
 
@@ -100,6 +101,8 @@ def _read_table(path: Path, folder: Path, headers: Mapping[str, str]) -> pd.Data
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         reason = str(error).splitlines()[0]
         raise UserError(f"cannot read {paths.display(path)} ({reason}); give a CSV file with a header") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the cells that are too many for row names
+        raise UserError(f"{paths.display(path)} has lines with more cells than its header; quote cells with commas")
     columns = _columns(path, list(table.columns), headers)
     table = pd.DataFrame({ours: table[theirs] for ours, theirs in columns.items()})
     if table.empty:

@@ -123,7 +123,7 @@ def test_a_missing_file_is_an_os_error(tmp_path):
         open_picture(tmp_path / "none.png")
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.sampled_from(KINDS), st.data())
 def test_a_damaged_file_is_a_picture_or_the_one_error(kind, drawn):
     data = bytearray(encoded(PLAIN, kind))
