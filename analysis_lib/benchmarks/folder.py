@@ -1,15 +1,14 @@
 """`folder`: the images of a manifest that lists image files."""
 
 import hashlib
-import io
 
 import torch
-from PIL import Image
 
 from ..core import paths
 from ..core.errors import UserError
 from ..core.progress import progress
 from .benchmark import Benchmark
+from .decode import open_picture
 from .manifest import Manifest
 
 
@@ -29,9 +28,8 @@ def decode_folder(manifest: Manifest) -> torch.Tensor:
             data = (folder / row.path).read_bytes()
             if hashlib.sha256(data).hexdigest() != row.sha256:
                 raise OSError("its sha256 differs from the manifest")
-            picture = Image.open(io.BytesIO(data)).convert("RGB")
-            images[i] = center_crop(resize(pil_to_tensor(picture), size, antialias=True), [size, size])
-        except OSError as error:  # PIL's errors for damaged and truncated images are OSErrors too
+            images[i] = center_crop(resize(pil_to_tensor(open_picture(data)), size, antialias=True), [size, size])
+        except OSError as error:  # the reasons of open_picture are OSErrors too
             bad.append(f"{row.path} ({error.strerror or error})")
     if bad:
         raise UserError(

@@ -9,9 +9,11 @@ test. Rows of the split `source` are images of the source domain: the starting n
 import hashlib
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 import pandas as pd
 import pydantic
@@ -26,6 +28,13 @@ from .periods import test_periods
 COLUMNS = ["path", "label", "split", "group", "sha256"]
 OPTIONAL = ["date", "place"]  # further columns: when (an ISO date, or its year) and where an image was made
 SOURCE = "source"  # the split of source images, and the weights that are trained here on them
+NO_NETWORK = "none"  # the model and the weights until `manifest network` names them
+UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and what is no UTF-8
+
+FileName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]  # it names a file, so it leads nowhere else
+Share = Annotated[float, pydantic.Field(gt=0, le=1)]
+Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
+Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 
 
 class _Strict(pydantic.BaseModel):
@@ -46,7 +55,7 @@ class Licence(_Strict):
 class Augmentation(_Strict):
     """Random crops of `scale` of the area, resized back, and horizontal flips if they do not change the class."""
 
-    scale: tuple[float, float]
+    scale: tuple[Share, Share]
     flip: bool
 
 
@@ -60,27 +69,28 @@ class Head(_Strict):
 
     class_ids : rows of a packaged head that are kept, in class order.
     weights : a package of `models.pretrained.WEIGHTS`, imported weights, or `source`: trained here on source images.
+        `none`, as the model may be, until `manifest network` names them.
     backbone : imported weights without a head, from which the training on source images starts; None for random ones.
     rows : the name of another benchmark whose body this one shares, such as the same images for another network.
     """
 
-    name: str
+    name: FileName
     title: str
     source: str
     builder: str
     licences: list[Licence]
     class_names: list[str]
     class_ids: list[int] | None = None
-    seen: float | list[str]
+    seen: Share | list[str]
     model: str
-    weights: str
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    weights: FileName
+    image_size: pydantic.PositiveInt
+    mean: tuple[Finite, Finite, Finite]
+    std: tuple[Positive, Positive, Positive]
     augmentation: Augmentation
     sha256: str
-    backbone: str | None = _later()
-    rows: str | None = _later()
+    backbone: FileName | None = _later()
+    rows: FileName | None = _later()
 
 
 @dataclass(frozen=True)
@@ -148,10 +158,7 @@ def read_manifest(head_path: Path) -> Manifest:
     try:
         head = Head.model_validate_json(_read(head_path))
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(
-            f"{paths.display(head_path)}: field {'.'.join(map(str, first['loc']))!r}: {first['msg']}"
-        ) from None
+        raise _first(error, paths.display(head_path)) from None
     body_path = head_path.with_name(f"{head.rows or benchmark}.csv")
     raw = _read(body_path)
     if hashlib.sha256(raw).hexdigest() != head.sha256:
@@ -159,7 +166,7 @@ def read_manifest(head_path: Path) -> Manifest:
             f"{paths.display(body_path)} does not match the sha256 in {paths.display(head_path)}; restore both with "
             f"git, or rebuild them with `python -m analysis_lib manifest {benchmark}`"
         )
-    body = pd.read_csv(io.BytesIO(raw), dtype={name: str for name in [*COLUMNS, *OPTIONAL] if name != "label"})
+    body = _parse(raw, paths.display(body_path))
     if head.name != benchmark:
         raise UserError(
             f"{paths.display(head_path)} says its name is {head.name!r}; it must be {benchmark!r}, as the file's"
@@ -171,7 +178,23 @@ def read_manifest(head_path: Path) -> Manifest:
         )
     check_body(body, len(head.class_names), paths.display(body_path))
     digest = hashlib.sha256(head.model_dump_json().encode()).hexdigest()[:12]
-    return Manifest(head, body, digest)
+    return Manifest(head, body.astype({"label": "int64"}), digest)
+
+
+def _first(error: pydantic.ValidationError, where: str) -> UserError:
+    """The first field that is not as `Head` says."""
+    first = error.errors()[0]
+    return UserError(f"{where}: field {'.'.join(map(str, first['loc']))!r}: {first['msg']}")
+
+
+def _parse(raw: bytes, where: str) -> pd.DataFrame:
+    """The table of a CSV file; only an empty cell is missing, and `NA` is a text like any other."""
+    text = {name: str for name in [*COLUMNS, *OPTIONAL] if name != "label"}
+    try:
+        return pd.read_csv(io.BytesIO(raw), dtype=text, keep_default_na=False, na_values=[""])
+    except ValueError as error:  # pandas' own errors are ValueErrors
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{where} is no table of comma-separated values ({reason}); restore or rebuild it") from None
 
 
 def _read(path: Path) -> bytes:
@@ -195,11 +218,13 @@ def check_body(body: pd.DataFrame, num_classes: int, where: str) -> None:
             raise UserError(f"{where}: there is no {side} row; a benchmark needs both")
     sides = body.groupby("group")["split"].transform("nunique")
     posix = body["path"].fillna("").map(PurePosixPath)
+    texts = body.drop(columns=["label", "sha256"])
     rules = {
         "path, group or split is empty": body[["path", "group", "split"]].isna().any(axis=1),
         f"label is no whole number in 0..{num_classes - 1}": ~body["label"].isin(range(num_classes)),
         "split is neither train, test nor source": ~body["split"].isin(["train", "test", SOURCE]),
         "path is absolute or leaves the root": posix.map(lambda path: path.is_absolute() or ".." in path.parts),
+        "a text holds a control character or is no UTF-8": texts.map(_unwritable).any(axis=1),
         "path appears twice": body["path"].duplicated(),
         "group lies on both sides of the split": sides > 1,
     }
@@ -209,10 +234,20 @@ def check_body(body: pd.DataFrame, num_classes: int, where: str) -> None:
             raise UserError(f"{where}: {rule} in {int(broken.sum())} rows, first {first}; mend the rows or rebuild it")
 
 
+def _unwritable(text: object) -> bool:
+    return isinstance(text, str) and bool(UNWRITABLE.search(text))
+
+
 def save_manifest(head: dict, body: pd.DataFrame) -> None:
-    """Check the body, then write head and body; the head gets the body's sha256. A shared body is that of `rows`."""
+    """Check the body, then write head and body; the head gets the body's sha256. A shared body is that of `rows`.
+
+    Raises UserError for a body as `check_body`, and for a head that is not as `Head` says.
+    """
     check_body(body, len(head["class_names"]), head["name"])
     raw = body.to_csv(index=False, lineterminator="\n")
-    checked = Head.model_validate(head | {"sha256": hashlib.sha256(raw.encode()).hexdigest()})
+    try:
+        checked = Head.model_validate(head | {"sha256": hashlib.sha256(raw.encode()).hexdigest()})
+    except pydantic.ValidationError as error:
+        raise _first(error, head["name"]) from None
     files.write_text(paths.manifest_body(checked.rows or checked.name), raw)
     files.write_text(paths.manifest_head(head["name"]), json.dumps(checked.model_dump(mode="json"), indent=1) + "\n")

@@ -18,7 +18,8 @@ def write_manifest(
     """Hash the files and write `data_manifests/<name>.*`; the manifest as it is read again.
 
     rows : columns path (relative to `folder`), label (an index into `class_names`), split, group, and date and place
-    where they are known. head : the other fields of `manifest.Head`, such as title, seen, model, weights, image_size.
+    where they are known; sha256 too if the files were hashed before.
+    head : the other fields of `manifest.Head`, such as title, seen, model, weights, image_size.
     origins : licences of the images, as `manifest.Licence`. Raises UserError for a missing file and as `check_body`.
     """
     missing = [path for path in rows["path"] if not (folder / path).is_file()]
@@ -26,7 +27,8 @@ def write_manifest(
         raise UserError(
             f"{len(missing)} files under {paths.display(folder)} are not there, first {', '.join(missing[:3])}"
         )
-    hashes = [_sha256(folder / path) for path in progress(rows["path"].tolist(), "hashing")]
+    if "sha256" not in rows:
+        rows = rows.assign(sha256=[_sha256(folder / path) for path in progress(rows["path"].tolist(), "hashing")])
     columns = COLUMNS + [column for column in OPTIONAL if column in rows]
     inside = folder.resolve().is_relative_to(paths.root())
     source = folder.resolve().relative_to(paths.root()) if inside else folder.resolve()
@@ -40,7 +42,7 @@ def write_manifest(
     }
     unknown_fields = head.keys() - Head.model_fields.keys()
     assert not unknown_fields, unknown_fields
-    save_manifest(fixed | head, rows.assign(sha256=hashes)[columns])
+    save_manifest(fixed | head, rows[columns])
     return load_manifest(name)
 
 

@@ -9,36 +9,16 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 from PIL import Image
 
-from ..core import external_files, paths
-from ..core.errors import UserError, unknown
-from ..core.progress import log
+from ..core import paths
+from ..core.errors import UserError
+from .decode import open_picture
+from .image_lists import Source, list_images, log_left_out, read_folder, read_list, refuse_outside
 from .manifest import read_manifest
-
-
-@dataclass(frozen=True)
-class Source:
-    """Labelled image files, not yet decoded.
-
-    files : N image files.
-    classes : the class of each file as written, a name or an id.
-    names : the sorted names of all class sub-folders, or the manifest's classes; empty for a list file.
-    where : what was opened, for messages.
-    """
-
-    files: list[Path]
-    classes: list[str]
-    names: list[str]
-    where: str
-
-    def labels(self, names: Sequence[str], num_classes: int) -> torch.Tensor:
-        """(N,) int64. Raises UserError for a class that is neither a name nor an id."""
-        ids = {name: class_id(name, names, num_classes, self.where) for name in dict.fromkeys(self.classes)}
-        return torch.tensor([ids[name] for name in self.classes])
 
 
 def is_manifest(path: Path) -> bool:
@@ -54,13 +34,15 @@ def open_source(path: Path, part: str) -> Source:
     the files that it lists.
     """
     if path.is_dir():
-        return _open_folder(path)
+        return read_folder(path)
     if not path.is_file():
         raise UserError(
             f"there is no {paths.display(path)}; give a folder with a sub-folder for each class, a list file, a "
             "manifest, or ready logits"
         )
-    return _open_manifest(path, part) if is_manifest(path) else _open_list(path)
+    if is_manifest(path):
+        return _open_manifest(path, part)
+    return read_list(path)
 
 
 def open_unlabelled(path: Path) -> list[Path]:
@@ -71,57 +53,12 @@ def open_unlabelled(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return open_source(path, "test").files
-    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    images = [file for file in files if file.suffix.lower() in Image.registered_extensions()]
+    images, left_out = list_images(path)
+    log_left_out(path, left_out)
     if not images:
         raise UserError(f"{paths.display(path)} has no images; give a folder with images below it")
+    refuse_outside(images, path)
     return images
-
-
-def _open_folder(path: Path) -> Source:
-    folders = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-    pairs, ignored = [], []
-    for folder in folders:
-        for file in sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")):
-            if file.suffix.lower() in Image.registered_extensions():
-                pairs.append((file, folder.name))
-            else:
-                ignored.append(file)
-    if ignored:
-        log(
-            f"{paths.display(path)}: {len(ignored)} files are no images by their names, first {ignored[0].name}; "
-            "they are left out"
-        )
-    if not pairs:
-        raise UserError(
-            f"{paths.display(path)} has no images in class sub-folders; expected {paths.display(path)}/<class>/<image>"
-        )
-    return Source(
-        files=[file for file, _ in pairs],
-        classes=[name for _, name in pairs],
-        names=[folder.name for folder in folders],
-        where=paths.display(path),
-    )
-
-
-def _open_list(path: Path) -> Source:
-    rows = [line.rpartition(" ") for line in external_files.read_lines(path)]
-    files = [path.parent / name.rstrip() for name, _, _ in rows]
-    written = [PurePosixPath(name) for name, _, _ in rows]
-    rules = {
-        "is no `relative/path label`": [not name.strip() for name, _, _ in rows],
-        "leaves the list's folder": [name.is_absolute() or ".." in name.parts for name in written],
-        "names a file that is not there": [not file.is_file() for file in files],
-    }
-    for rule, broken in rules.items():
-        if any(broken):
-            raise UserError(
-                f"{paths.display(path)}: {sum(broken)} of {len(rows)} lines: the line {rule}, first "
-                f"{''.join(rows[broken.index(True)])[:80]!r}; correct the list"
-            )
-    if not rows:
-        raise UserError(f"{paths.display(path)} is empty; write one `relative/path label` a line")
-    return Source(files, [name for _, _, name in rows], [], paths.display(path))
 
 
 def _open_manifest(path: Path, part: str) -> Source:
@@ -166,20 +103,6 @@ def class_names(sources: Sequence[Source], num_classes: int) -> list[str]:
     return []
 
 
-def class_id(written: str, names: Sequence[str], num_classes: int, where: str) -> int:
-    """The index of a class that is written as a name or else as an id. Raises UserError."""
-    if written in names:
-        return names.index(written)
-    if written.isdecimal() and int(written) < num_classes:
-        return int(written)
-    if names:
-        raise unknown(f"class in {where}", written, names)
-    raise UserError(
-        f"{where} has the class {written!r}, which is no id in 0..{num_classes - 1}; name the {num_classes} outputs "
-        "with --classes FILE, one name a line in head order"
-    )
-
-
 @dataclass(frozen=True)
 class ImageBatches:
     """Batches (images (B, 3, H, W) float, labels (B,) int64) of image files, decoded by threads on demand.
@@ -213,8 +136,6 @@ class ImageBatches:
     def _decode(self, file: Path) -> torch.Tensor | str:
         """The transformed image, or the reason why there is none."""
         try:
-            with Image.open(file) as picture:
-                return self.transform(picture.convert("RGB"))
-        # the errors that PIL raises for damaged files
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            return f"{paths.display(file)} ({getattr(error, 'strerror', None) or 'damaged or no image'})"
+            return self.transform(open_picture(file))
+        except OSError as error:
+            return f"{paths.display(file)} ({error.strerror or error})"

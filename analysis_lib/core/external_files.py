@@ -5,6 +5,7 @@ read raises a UserError that names it.
 """
 
 import argparse
+import os
 import zipfile
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def read_lines(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error, "give a UTF-8 text file") from None
     return [line.strip() for line in lines if line.strip()]
+
+
+def read_listed(written: str) -> list[str]:
+    """The lines of the file of that name if there is one, else the names in the text, separated by commas."""
+    if os.path.isfile(written):  # unlike Path.is_file, it takes a list that is too long for a file name
+        return read_lines(Path(written))
+    return [part.strip() for part in written.split(",") if part.strip()]
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

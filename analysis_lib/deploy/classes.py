@@ -1,12 +1,12 @@
 """Class names, seen classes and labels that users give, checked."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from ..benchmarks.user_images import Source, class_id, class_names
+from ..benchmarks.image_lists import Source, class_id
+from ..benchmarks.user_images import class_names
 from ..core import external_files, paths
 from ..core.class_split import ClassSplit
 from ..core.errors import UserError
@@ -27,10 +27,7 @@ def read_names(path: Path | None, sources: Sequence[Source], num_classes: int) -
 
 def read_seen(seen: str, names: Sequence[str], num_classes: int) -> ClassSplit:
     """The split by --seen: a file with one class a line if such a file exists, else classes separated by commas."""
-    if os.path.isfile(seen):  # unlike Path.is_file, it takes a list that is too long for a file name
-        written = external_files.read_lines(Path(seen))
-    else:
-        written = [part.strip() for part in seen.split(",") if part.strip()]
+    written = external_files.read_listed(seen)
     return ClassSplit(num_classes, [class_id(part, names, num_classes, "--seen") for part in written])
 
 

@@ -16,7 +16,8 @@ def draw_images(images: torch.Tensor, titles: Sequence[str], ax: Axes, columns: 
     for i, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
         top, left = i // columns * (height + band), i % columns * width
         sheet[top : top + height, left : left + width] = image
-        ax.text(left + width / 2, top + height + band / 2, titles[i], ha="center", va="center", fontsize=7)
+        middle = left + width / 2, top + height + band / 2
+        ax.text(*middle, titles[i], ha="center", va="center", fontsize=7, parse_math=False)  # a class may hold dollars
     ax.imshow(sheet)
     ax.set_axis_off()
     return ax

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..benchmarks import describe, recipe
-from ..benchmarks.manifest import SOURCE, Manifest, load_manifest
+from ..benchmarks.manifest import NO_NETWORK, SOURCE, Manifest, load_manifest
 from ..core.errors import UserError, unknown
 from ..core.run_spec import RunSpec
 from ..models.pretrained import WEIGHTS, has_weights
@@ -32,9 +32,15 @@ def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[
 def starting_network(manifest: Manifest, dtype: str) -> str:
     """What fine-tuning starts from: named weights, or the run id of the training on source images.
 
-    Raises UserError for weights that do not exist, and for a source domain without images.
+    Raises UserError where no network is named yet, for weights that do not exist, and for a source domain without
+    images.
     """
     weights = manifest.head.weights
+    if NO_NETWORK in (weights, manifest.head.model):
+        raise UserError(
+            f"benchmark {manifest.name!r} names no network yet; give it one with `python -m analysis_lib manifest "
+            f"network {manifest.name} --model ARCH --weights FILE`"
+        )
     if weights == SOURCE:
         if not describe(manifest.name).source_images and not len(manifest.rows(SOURCE)):
             raise UserError(

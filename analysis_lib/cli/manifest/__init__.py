@@ -1,8 +1,8 @@
 """`manifest`: make, check and show the manifest of a benchmark. One file per action."""
 
-from . import rebuild
+from . import create, rebuild, show, verify
 
-ACTIONS = (rebuild,)
+ACTIONS = (create, verify, show, rebuild)
 
 
 def add_verb(verbs) -> None:
