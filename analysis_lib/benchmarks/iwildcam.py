@@ -6,7 +6,9 @@ Tree: <folder>/metadata.csv, <folder>/categories.csv (columns y and name) and <f
 unpacks as `iwildcam_v2.0`.
 
 A task is one place, or a few: the early images are for fine-tuning, their classes are the seen ones, and the later
-images are the test. The starting network is trained on the same classes at the places of WILDS' own training part.
+images are the test. Of the classes that appear only later, the first half of the sequences are training images too:
+fine-tuning on the seen classes never uses them, the NCM probe and the upper bound need them. The starting network is
+trained on the same classes at the places of WILDS' own training part.
 """
 
 from collections.abc import Sequence
@@ -57,6 +59,7 @@ def collect(folder: Path, places: Sequence[str], until: str | None = None) -> Co
             f"place {', '.join(places)}: {len(seen)} classes occur up to {last:%Y-%m-%d} and {len(absent)} only later; "
             "both must be there; give another day with --until, or another place"
         )
+    target.loc[target["group"].isin(_first_half(target, absent)), "split"] = "train"
     classes = sorted(set(target["y"]))
     names = _names(folder)
     if unnamed := [y for y in classes if y not in names]:
@@ -121,6 +124,16 @@ def _day(written: str) -> pd.Timestamp:
     if pd.isna(day):
         raise UserError(f"--until is {written!r}; give a day such as 2013-05-31")
     return day
+
+
+def _first_half(target: pd.DataFrame, absent: set[int]) -> pd.Index:
+    """The groups, of those that show absent classes alone, that are the first half of their class in time."""
+    shown = target.assign(absent=target["y"].isin(absent)).groupby("group")
+    groups = (
+        shown.agg({"y": "first", "date": "min", "absent": "all"}).query("absent").sort_values("date", kind="stable")
+    )
+    place, size = groups.groupby("y").cumcount(), groups.groupby("y")["date"].transform("size")
+    return groups.index[place < size // 2]
 
 
 def _at_most(source: pd.DataFrame) -> pd.DataFrame:

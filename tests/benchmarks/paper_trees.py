@@ -80,7 +80,7 @@ def vtab(folder: Path, per_class: int = 4) -> Path:
 
 
 def iwildcam(folder: Path) -> Path:
-    """Three places: the fox comes late to place 7, the boar is nowhere else, place 8 has one class only."""
+    """Three places: the fox comes late to place 7, in three sequences; the boar is nowhere else; place 8 has one class."""
     frames = [  # split, place, sequence, time, class
         *[("train", 1, 10 + n, f"2013-01-0{1 + n} 10:00:00.000", n % 3) for n in range(6)],
         *[("test", 7, 20 + n, f"2013-05-0{1 + n} 23:59:30.000", n % 2) for n in range(4)],
@@ -88,6 +88,8 @@ def iwildcam(folder: Path) -> Path:
         ("test", 7, 30, "2013-06-02 10:00:00.000", 2),
         ("id_test", 7, 31, "2013-06-03 10:00:00.000", 0),
         ("test", 7, 32, "2013-06-04 10:00:00.000", 3),
+        ("test", 7, 33, "2013-06-05 10:00:00.000", 2),
+        ("test", 7, 34, "2013-06-06 10:00:00.000", 2),
         *[("val", 8, 40 + n, f"2013-01-0{1 + n} 10:00:00.000", 0) for n in range(3)],
     ]
     lines = [",split,location_remapped,location,sequence_remapped,datetime,seq_id,y,category_id,filename,image_id"]

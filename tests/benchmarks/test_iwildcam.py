@@ -15,11 +15,13 @@ def test_the_early_classes_are_seen_and_the_later_ones_absent(tree, capsys):
     assert found.name == "iwildcam-7" and found.class_names == ["empty", "deer", "fox"]
     assert found.head["seen"] == ["empty", "deer"] and "after 2013-05-04" in found.head["title"]
     rows = found.rows
-    assert rows["split"].value_counts().to_dict() == {"source": 6, "train": 5, "test": 2}
+    assert rows["split"].value_counts().to_dict() == {"source": 6, "train": 6, "test": 3}
     assert set(rows[rows["split"] == "source"]["place"]) == {"1"} and set(rows[rows["split"] != "source"]["place"]) == {
         "7"
     }
-    assert rows[rows["split"] == "test"]["date"].tolist() == ["2013-06-02", "2013-06-03"]
+    assert rows[rows["split"] == "test"]["date"].tolist() == ["2013-06-03", "2013-06-05", "2013-06-06"]
+    train = rows[rows["split"] == "train"]
+    assert train[train["date"] > "2013-05-05"][["date", "label"]].to_numpy().tolist() == [["2013-06-02", 2]], "for NCM"
     assert "classes that occur at no other place are left out: 3\n" in capsys.readouterr().err
 
 
@@ -33,7 +35,13 @@ def test_a_sequence_is_not_divided_at_midnight(tree):
 def test_until_moves_the_border(tree):
     found = iwildcam.collect(tree, ["7"], "2013-05-01")
     assert found.head["seen"] == ["empty"]
-    assert (found.rows["split"] == "train").sum() == 1
+    assert found.rows.query("split == 'train'")["label"].tolist() == [0, 1, 2]
+    deer = found.rows.query("label == 1 and place == '7'")
+    assert deer.set_index("date")["split"].to_dict() == {
+        "2013-05-02": "train",
+        "2013-05-04": "test",
+        "2013-05-05": "test",
+    }
 
 
 def test_source_images_are_capped(tree, monkeypatch):

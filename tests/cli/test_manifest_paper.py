@@ -75,8 +75,10 @@ def test_the_source_training_starts_from_an_imported_backbone(small):
     files.write_tensors(
         paths.imported_weights("photographs"), {k: v for k, v in backbone.items() if not k.startswith("fc.")}
     )
-    command = ["manifest", "paper", "office-home", str(folder), "--task", "Rw-Pr", "--backbone", "photographs"]
-    assert main([*command, *NETWORK, "--name", "mine"]) == 0
+    command = ["manifest", "paper", "office-home", str(folder), "--task", "Rw-Pr", "--name", "mine"]
+    assert main([*command, *NETWORK]) == 0
+    head = paths.manifest_head("mine")
+    head.write_text(json.dumps(json.loads(head.read_text()) | {"backbone": "photographs"}))
     assert table("mine").loc["acc_yy", "samples"] == 8
 
 
@@ -111,11 +113,12 @@ def test_iwildcam(small):
     assert main(["manifest", "paper", "iwildcam", str(folder), "--task", "7", *NETWORK]) == 0
     manifest = load_manifest("iwildcam-7")
     assert manifest.body.query("split == 'test'")[["date", "place"]].to_numpy().tolist() == [
-        ["2013-06-02", "7"],
         ["2013-06-03", "7"],
+        ["2013-06-05", "7"],
+        ["2013-06-06", "7"],
     ]
     found = table("iwildcam-7")
-    assert found.loc["acc_sy", "samples"] == 1 and found.loc["acc_uy", "samples"] == 1
+    assert found.loc["acc_sy", "samples"] == 1 and found.loc["acc_uy", "samples"] == 2
 
 
 @pytest.mark.parametrize(

@@ -47,10 +47,7 @@ def _add(benchmarks, name: str, collect, model: str, folder: str) -> argparse.Ar
         "--weights",
         metavar="NAME",
         help="packaged or imported weights with a head for these classes (default: `source`, trained here, where there "
-        "is a source domain, else imported weights of the manifest's name)",
-    )
-    parser.add_argument(
-        "--backbone", metavar="NAME", help="imported weights without a head, from which the source training starts"
+        "is a source domain, else the manifest's name, until `manifest network` names others)",
     )
     parser.add_argument("--name", metavar="NAME", help="of the manifest (default: from benchmark and task)")
     parser.set_defaults(act=act, collect=collect)
@@ -104,7 +101,7 @@ def act(arguments: argparse.Namespace) -> None:
     collection = arguments.collect(arguments)
     name = _checked_name(arguments.name or collection.name, arguments.benchmark)
     weights = arguments.weights or (SOURCE if collection.trains_on_source else name)
-    head = collection.head | network | {"weights": weights, "backbone": arguments.backbone}
+    head = collection.head | network | {"weights": weights}
     manifest = write_manifest(
         name, collection.folder, collection.rows, collection.class_names, head, collection.origins
     )
