@@ -4,8 +4,10 @@ Imports core only.
 """
 
 from ..core.errors import unknown
-from . import digits, emoji, emoji_years, folder, glyphs
+from . import digits, emoji, emoji_years, folder, glyphs, imagenet_r, imagenet_s, iwildcam, office_home, vtab
 from .benchmark import Benchmark, Grid
+from .manifest import load_head, load_manifest
+from .paper_recipe import in_epochs
 
 BENCHMARKS: dict[str, Benchmark] = {
     "digits": digits.BENCHMARK,
@@ -14,12 +16,28 @@ BENCHMARKS: dict[str, Benchmark] = {
     "glyphs": glyphs.BENCHMARK,
     "glyphs_display": glyphs.TO_DISPLAY,
     "glyphs_vit": glyphs.VIT,
+    "office-home": office_home.BENCHMARK,
+    "imagenet-r": imagenet_r.BENCHMARK,
+    "imagenet-s": imagenet_s.BENCHMARK,
+    "vtab": vtab.BENCHMARK,
+    "iwildcam": iwildcam.BENCHMARK,
 }
 
 
 def describe(name: str) -> Benchmark:
-    """The benchmark of that name. A user's own manifest gets the gentle recipes and decodes its own image files."""
-    return BENCHMARKS.get(name, folder.BENCHMARK)
+    """The entry of a benchmark: that of its name, else the one that its head names as its `recipe`, else its builder's.
+
+    A user's own manifest of image files has the builder `folder`, with gentle recipes. Raises UserError for a benchmark
+    without a manifest and for an unknown recipe.
+    """
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]
+    head = load_head(name)
+    if head.recipe is None:
+        return builder(head.builder)
+    if head.recipe not in BENCHMARKS:
+        raise unknown(f"recipe of benchmark {name!r}", head.recipe, BENCHMARKS)
+    return BENCHMARKS[head.recipe]
 
 
 def builder(name: str) -> Benchmark:
@@ -35,7 +53,8 @@ def recipe(benchmark: str, profile: str) -> dict:
     recipes = describe(benchmark).recipes
     if profile not in recipes:
         raise unknown("profile", profile, recipes)
-    return recipes[profile]
+    fields = recipes[profile]
+    return in_epochs(fields, load_manifest(benchmark)) if "steps" in fields else fields
 
 
 def grid(benchmark: str, profile: str) -> Grid:

@@ -72,6 +72,7 @@ class Head(_Strict):
         `none`, as the model may be, until `manifest network` names them.
     backbone : imported weights without a head, from which the training on source images starts; None for random ones.
     rows : the name of another benchmark whose body this one shares, such as the same images for another network.
+    recipe : the entry of `benchmarks.BENCHMARKS` whose recipes it takes; None for those of its builder.
     """
 
     name: FileName
@@ -91,6 +92,7 @@ class Head(_Strict):
     sha256: str
     backbone: FileName | None = _later()
     rows: FileName | None = _later()
+    recipe: str | None = _later()
 
 
 @dataclass(frozen=True)
@@ -145,20 +147,33 @@ class Manifest:
 
 def load_manifest(benchmark: str) -> Manifest:
     """Read and verify a manifest. Raises UserError that names the file, the first offenders and the remedy."""
+    return read_manifest(_known_head(benchmark))
+
+
+def load_head(benchmark: str) -> Head:
+    """The head of a manifest alone. Raises UserError as `load_manifest`."""
+    return _read_head(_known_head(benchmark))
+
+
+def _known_head(benchmark: str) -> Path:
     path = paths.manifest_head(benchmark)
     available = [other.stem for other in path.parent.glob("*.json")]
     if benchmark not in available:
         raise unknown("benchmark", benchmark, available)
-    return read_manifest(path)
+    return path
+
+
+def _read_head(path: Path) -> Head:
+    try:
+        return Head.model_validate_json(_read(path))
+    except pydantic.ValidationError as error:
+        raise _first(error, paths.display(path)) from None
 
 
 def read_manifest(head_path: Path) -> Manifest:
     """The manifest of a head file and the CSV of the same name beside it. Raises UserError as `load_manifest`."""
     benchmark = head_path.stem
-    try:
-        head = Head.model_validate_json(_read(head_path))
-    except pydantic.ValidationError as error:
-        raise _first(error, paths.display(head_path)) from None
+    head = _read_head(head_path)
     body_path = head_path.with_name(f"{head.rows or benchmark}.csv")
     raw = _read(body_path)
     if hashlib.sha256(raw).hexdigest() != head.sha256:

@@ -51,11 +51,11 @@ def one_of_each(manifest: Manifest, most: int = 64) -> tuple[list[int], list[str
 
 
 def gallery(manifest: Manifest, seed: int, most: int = 32) -> tuple[list[int], list[str]]:
-    """Rows of one training image for up to `most` classes, and titles that say whether each class is seen."""
+    """Rows of one training image for up to `most` classes that have any, and titles that say whether each is seen."""
     split = manifest.class_split(seed)
-    drawn = torch.randperm(split.num_classes, generator=generator_for("gallery", manifest.name, seed))
-    order = drawn[:most].sort().values
     labels, train = manifest.labels, manifest.rows("train")
+    drawn = torch.randperm(split.num_classes, generator=generator_for("gallery", manifest.name, seed))
+    order = drawn[torch.isin(drawn, labels[train])][:most].sort().values
     rows, titles = [], []
     for label in order.tolist():
         own = train[labels[train] == label]

@@ -11,7 +11,11 @@ def add_verb(verbs) -> None:
         "run", help="make the fine-tuning runs that the studies of a benchmark need; continues what was interrupted"
     )
     verb.add_argument("benchmark", help=BENCHMARK)
-    verb.add_argument("--profile", default="default", help="smoke, default or full (default: %(default)s)")
+    verb.add_argument(
+        "--profile",
+        default="default",
+        help="smoke, default, full, or paper where the benchmark is the paper's (default: %(default)s)",
+    )
     verb.add_argument("--seeds", default="20,21,22", help="class splits and training orders (default: %(default)s)")
     verb.add_argument("--device", default="", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
     verb.add_argument(

@@ -21,13 +21,17 @@ ARRAYS = (".npz", ".safetensors", ".csv")
 WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file, stripped, without empty ones. Raises UserError."""
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file. Raises UserError."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error, "give a UTF-8 text file") from None
-    return [line.strip() for line in lines if line.strip()]
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file, stripped, without empty ones. Raises UserError."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def read_listed(written: str) -> list[str]:

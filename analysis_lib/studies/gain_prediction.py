@@ -23,13 +23,15 @@ from .gain_predictors import OUTCOMES, PREDICTORS, by_class
 def dissimilar_seen(runs: RunSet) -> tuple[str, ...]:
     """As many seen classes as the study has, all from one end of the main direction of the pre-trained head rows.
 
-    This is the designed negative case: no absent class has a near seen class. Uses no data.
+    This is the designed negative case: no absent class has a near seen class. Uses no data, but classes without a
+    training image are not chosen.
     """
     spec = runs.specs[0]
     weight, _ = runs.head(spec, 0)
     rows = normalize(weight.double(), dim=1)
     axes, _ = main_axes(rows)
-    chosen = (rows @ axes[0]).argsort(descending=True)[: len(runs.split(spec).seen)]
+    trained = runs.manifest.labels[runs.manifest.rows("train")].unique()
+    chosen = trained[(rows[trained] @ axes[0]).argsort(descending=True)[: len(runs.split(spec).seen)]]
     return tuple(runs.manifest.class_names[c] for c in sorted(chosen.tolist()))
 
 

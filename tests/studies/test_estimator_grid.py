@@ -53,7 +53,7 @@ def test_development_seeds_are_never_reported_ones_and_belong_to_the_full_profil
 
 
 def test_development_seeds_draw_other_seen_classes():
-    for benchmark in BENCHMARKS:
+    for benchmark in (name for name, known in BENCHMARKS.items() if known.grids):
         specs = plan.plan(benchmark, "full", [20, 21, 22, *grid(benchmark, "full").development])
         seen = [load_manifest(benchmark).class_split(s.seed).seen for s in specs]
         assert len(set(seen)) == len(seen)

@@ -1,8 +1,8 @@
 """`manifest`: make, check and show the manifest of a benchmark. One file per action."""
 
-from . import create, rebuild, show, verify
+from . import create, paper, rebuild, show, verify
 
-ACTIONS = (create, verify, show, rebuild)
+ACTIONS = (create, paper, verify, show, rebuild)
 
 
 def add_verb(verbs) -> None:
