@@ -52,7 +52,12 @@ def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def changed(body: pd.DataFrame, folder: Path) -> list[str]:
-    """The files of a manifest that are missing, changed or links that lead out, each with what is wrong."""
+    """The files of a manifest that are missing, changed or links that lead out, each with what is wrong.
+
+    Raises UserError if the folder is not there.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {paths.display(folder)}; restore it, or create the manifest again")
     real, found = os.path.realpath(folder), []
     for row in progress(body.itertuples(), "hashing"):
         file = folder / row.path

@@ -11,6 +11,7 @@ import pandas as pd
 from ..core import paths
 from ..core.errors import UserError, unknown
 from ..core.progress import log
+from . import BENCHMARKS
 from .image_lists import refuse_outside
 from .manifest import NO_NETWORK, OPTIONAL, SOURCE, UNWRITABLE, Manifest
 from .own_checks import hash_pictures, in_two_subsets, under_two_classes
@@ -82,6 +83,8 @@ def create_manifest(own: OwnData) -> Manifest:
 
 
 def _check_name(name: str) -> None:
+    if name in BENCHMARKS:
+        raise UserError(f"--name {name} is a benchmark of this package; choose another")
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
         raise UserError(f"--name is {name!r}; give a name of letters, digits, '-', '_' and '.'")
     for path in (paths.manifest_head(name), paths.manifest_body(name)):

@@ -33,8 +33,13 @@ def read_rows(
 
     Rows have the columns file, class, split (missing where it is yet to be drawn), group, date and place (missing where
     they are not known). `val` is the test part if there is no other, else it is trained on. Raises UserError as the
-    readers do, for a table without the columns, and for a split that is given twice.
+    readers do, for a table without the columns, for a split that is given twice, and for what no source has a use for.
     """
+    given = [path for path in (data, test, source) if path]
+    if root and all(path.is_dir() for path in given):
+        raise UserError("--root is where the paths of a list or a table start, and a folder has none; leave it out")
+    if headers and all(path.suffix.lower() != ".csv" for path in given):
+        raise UserError("--column names the columns of a table (.csv), and none is given; leave it out")
     opened = {part: path for part, path in (("train", data), ("test", test)) if path}
     if not test:
         opened = _subset_folders(data) or {None: data}

@@ -83,6 +83,7 @@ def _open_manifest(path: Path, part: str) -> Source:
             f"{len(changed)} of {len(files)} {part} images of {paths.display(path)} are missing or not as listed, "
             f"first {', '.join(paths.display(file) for file in changed[:3])}; restore them or correct the manifest"
         )
+    refuse_outside(files, folder)
     classes = [manifest.class_names[label] for label in body["label"]]
     return Source(files, classes, manifest.class_names, paths.display(path))
 

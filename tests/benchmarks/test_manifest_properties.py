@@ -55,7 +55,7 @@ def _stays_below(name):
     return not name.startswith("/") and ".." not in name.split("/")
 
 
-@LIGHT
+@settings(LIGHT, max_examples=25)
 @given(bodies(), ODD, ODD, st.floats(0.01, 1) | st.lists(ODD, max_size=2), st.integers(1, 4096))
 def test_whatever_is_saved_is_read_back_equal(project, body, title, source, seen, size):
     given_head = head(title=title, source=source, seen=seen, image_size=size)
@@ -146,7 +146,7 @@ def test_a_damaged_json_is_a_user_error_or_another_whole_head(saved, damage):
 
 FIELDS = {
     "name": ["../mine", "", 3],
-    "rows": ["../digits", "a/b", "\0", "x" * 300],
+    "rows": ["../digits", "a/b", "\0"],
     "weights": ["../../secret", "", None],
     "backbone": ["/etc/passwd"],
     "image_size": [0, -1, 1.5, "large", None],

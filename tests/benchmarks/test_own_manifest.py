@@ -254,6 +254,8 @@ def spoil(pictures, how):
         (project / "names.txt").write_text("ash\nbirch\ncedar\nelk\n")
     elif how == "long names":
         (project / "names.txt").write_text("\n".join([*NAMES, "fir"]))
+    elif how == "taken":
+        paths.manifest_body("known").write_text("x")
     elif how == "twice":
         (project / "names.txt").write_text("\n".join([*NAMES, "ash"]))
 
@@ -287,7 +289,10 @@ REFUSED = {  # what is odd, further options, and the sentence
     "pattern": ("--group (", r"--group '\(' is no regular expression"),
     "no match": ("--group elm", "--group 'elm' matches no part of 15 of 20 paths, first ash/0.png"),
     "name": ("--name ../mine", "--name is '../mine'; give a name of letters"),
-    "taken": ("--name digits", "there is data_manifests/digits.json already; choose another --name"),
+    "ours": ("--name digits", "--name digits is a benchmark of this package; choose another"),
+    "taken": ("--name known", "there is data_manifests/known.csv already; choose another --name"),
+    "root": ("--root P", "--root is where the paths of a list or a table start, and a folder has none"),
+    "no table": ("--column label=species", r"--column names the columns of a table \(.csv\), and none is given"),
     "column": ("--column colour=x", "unknown --column 'colour'; available: date, group, label"),
     "no sign": ("--column label", "--column is 'label'; write our name = the table's"),
     "nowhere": ("--test P/none", "there is no none; give a folder with a sub-folder for each class, a list"),
@@ -302,7 +307,7 @@ def test_what_cannot_be_a_benchmark_is_refused(pictures, project, how, capsys):
     if "again" in options:
         shutil.copytree(pictures, project / "again")
     spoil(pictures, how)
-    options = options.replace("P/", f"{project}/").split(" ") if options else []
+    options = re.sub(r"\bP\b", str(project), options).split(" ") if options else []
     before = sorted(path.name for path in (project / "data_manifests").iterdir())
     assert main("manifest", "create", pictures, "--name", "mine", *options) == 2
     captured = capsys.readouterr()
@@ -386,6 +391,13 @@ def test_verify_names_every_offender(pictures, project, capsys):
     )
 
 
+def test_verify_of_a_folder_that_is_gone(pictures, project, capsys):
+    create(pictures)
+    shutil.move(pictures, project / "elsewhere")
+    assert main("manifest", "verify", "mine") == 2
+    assert "there is no folder my pictures; restore it" in capsys.readouterr().err
+
+
 def test_verify_finds_a_picture_in_two_subsets(pictures, capsys):
     manifest = create(pictures)
     shutil.copy(pictures / manifest.body["path"][manifest.body["split"] == "test"].iloc[0], pictures / "ash" / "x.png")
@@ -398,6 +410,7 @@ def test_verify_finds_a_picture_in_two_subsets(pictures, capsys):
 
 
 def test_show_counts_and_draws(pictures, project, capsys):
+    shutil.move(pictures / "elm", pictures / "$el$ $m^$")
     create(pictures, image_size=24)
     assert main("manifest", "show", "mine") == 0
     lines = capsys.readouterr().out.splitlines()
