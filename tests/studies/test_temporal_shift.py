@@ -1,6 +1,5 @@
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 import torch
 
@@ -175,10 +174,3 @@ def test_the_study_makes_no_run_that_others_do_not_make(digits_root, monkeypatch
     assert {spec.run_id for spec in own} <= {
         spec.run_id for spec in STUDIES["calibration"].runs("digits", "smoke", [0, 1])
     }
-
-
-def test_tables_are_written_and_read_again(drifting, tmp_path):
-    table = temporal_shift.by_period(drifting)
-    table.to_csv(tmp_path / "table.csv", index=False)
-    again = pd.read_csv(tmp_path / "table.csv", dtype={"period": str})
-    pd.testing.assert_frame_equal(again, table, check_dtype=False)
