@@ -5,6 +5,7 @@ read raises a UserError that names it.
 """
 
 import argparse
+import json
 import zipfile
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def read_lines(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error, "give a UTF-8 text file") from None
     return [line.strip() for line in lines if line.strip()]
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file. Raises UserError."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # also what is no UTF-8
+        raise _unreadable(path, error, "give a JSON file") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{paths.display(path)} holds a {type(value).__name__}; give a JSON file with an object")
+    return value
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -3,13 +3,16 @@
 import torch
 from torch import nn
 
-from ..core.errors import UserError, unknown
+from ..core.errors import UserError
 from ..core.seeds import on_grid
+from . import torchvision_model, transformers_model
 from .digits_cnn import DigitsCNN
+from .unknown_architecture import unknown_architecture
 
 
 def create_model(name: str, num_classes: int) -> nn.Module:
-    """`digits_cnn` or any timm classifier with a linear head, randomly initialised.
+    """`digits_cnn` or any timm classifier with a linear head, randomly initialised; also `torchvision/resnet18` and so
+    on, and `transformers/...` as imported from a folder.
 
     Raises UserError for an unknown name and for a head that is not one linear layer.
     """
@@ -17,8 +20,11 @@ def create_model(name: str, num_classes: int) -> nn.Module:
 
     if name == "digits_cnn":
         return DigitsCNN(num_classes)
+    for library in (torchvision_model, transformers_model):
+        if name.startswith(library.PREFIX):
+            return library.create(name, num_classes)
     if not timm.is_model(name):
-        raise unknown("model", name, ["digits_cnn", *timm.list_models()])
+        raise unknown_architecture(name, ["digits_cnn", *timm.list_models()], "timm", "model")
     model = timm.create_model(name, num_classes=num_classes)
     if not isinstance(model.get_classifier(), nn.Linear):
         raise UserError(

@@ -1,8 +1,8 @@
 """`manifest`: make, check and show the manifest of a benchmark. One file per action."""
 
-from . import rebuild
+from . import network, rebuild
 
-ACTIONS = (rebuild,)
+ACTIONS = (network, rebuild)
 
 
 def add_verb(verbs) -> None:
