@@ -26,6 +26,8 @@ def describe_inputs(arguments: argparse.Namespace, inputs: Inputs) -> str:
         naming = "given as ids"
     elif arguments.classes:
         naming = f"names from {paths.display(arguments.classes)}"
+    elif inputs.network is not None and inputs.network.own_names:
+        naming = "names from the checkpoint"
     else:
         naming = "names from the data"
     what = f"{inputs.about['samples']} samples of {paths.display(arguments.data)}"

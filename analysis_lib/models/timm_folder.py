@@ -1,5 +1,6 @@
 """Folders in timm's own format for hubs: config.json with the architecture, and model.safetensors."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -22,9 +23,11 @@ def load(folder: Path, config: dict) -> nn.Module:
     arch = config["architecture"]
     classifier_names(arch)
     state, _ = external_files.read_safetensors(folder / "model.safetensors")
-    stated, _, args = timm.models.load_model_config_from_path(folder)
+    known = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
+    looks = {name: value for name, value in config.get("pretrained_cfg", config).items() if name in known}
+    options = config.get("model_args", {}) | {"num_classes": config.get("num_classes", looks.get("num_classes"))}
     with creating(arch):
-        model = timm.create_model(arch, num_classes=stated["num_classes"], pretrained_cfg=stated, **args)
+        model = timm.create_model(arch, pretrained_cfg=looks | {"architecture": arch}, **options)
     check_fit(model.state_dict(), state, arch, folder)
     model.load_state_dict(state)
     return model.eval()

@@ -188,7 +188,10 @@ def _with_names(config: dict, names: list[str]) -> dict:
     if "model_type" in config:
         numbered = {str(k): name for k, name in enumerate(names)}
         return config | {"id2label": numbered, "label2id": {name: k for k, name in enumerate(names)}}
-    stated = {key: value for key, value in config["pretrained_cfg"].items() if not key.startswith("label_")}
+    number = {"num_classes": len(names)}
+    stated = config.get("pretrained_cfg", config)
+    looks = {key: value for key, value in stated.items() if not key.startswith("label_")} | number
     kept = {key: value for key, value in config.items() if key != "label_descriptions"}
-    cut = {"num_classes": len(names), "label_names": names, "pretrained_cfg": stated | {"num_classes": len(names)}}
-    return kept | cut
+    if "model_args" in config:
+        kept["model_args"] = config["model_args"] | number
+    return kept | number | {"label_names": names, "pretrained_cfg": looks}
