@@ -1,5 +1,6 @@
 """torchvision's classifiers by name, `torchvision/resnet18`, with timm's interface."""
 
+import torch
 from torch import nn
 
 from ..core.errors import UserError
@@ -25,6 +26,7 @@ def bare(name: str, num_classes: int) -> nn.Module:
         raise unknown_architecture(name, names(), "torchvision")
     import torchvision
 
+    torch.backends.mha.set_fastpath_enabled(False)  # the fused attention of its transformers has no forward derivative
     return torchvision.models.get_model(name.removeprefix(PREFIX), weights=None, num_classes=num_classes)
 
 

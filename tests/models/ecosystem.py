@@ -44,7 +44,7 @@ def save_transformers(folder, kind="vit", names=NAMES):
 def save_timm(folder, names=NAMES, arch="test_resnet"):
     """A folder in timm's format for hubs."""
     torch.manual_seed(0)
-    model = timm.create_model(arch, num_classes=len(names)).eval()
+    model = timm.create_model(arch, num_classes=len(names or NAMES)).eval()
     looks = {"input_size": (3, 32, 32), "mean": (0.4,) * 3, "std": (0.3,) * 3}
     timm.models.save_for_hf(
         model, folder, model_config={"label_names": names}, safe_serialization=True, data_config=looks

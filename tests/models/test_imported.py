@@ -1,6 +1,7 @@
 """A network of the user's under a benchmark: cut by name, imported, named in the manifest, and run."""
 
 import json
+import sys
 
 import pandas as pd
 import pytest
@@ -90,7 +91,8 @@ def test_the_studies_run_on_it(mine, project, capsys, library):
         whole = network(x)
         features, logits = features_and_logits(model, x)
         stages, again = stages_and_logits(model, x)
-    assert torch.equal(logits, getattr(whole, "logits", whole)[:, ROWS]) and torch.equal(logits, again)
+    torch.testing.assert_close(logits, getattr(whole, "logits", whole)[:, ROWS], rtol=0, atol=1e-6)
+    assert torch.equal(logits, again)
     assert features.shape == (3, model.get_classifier().in_features) and len(stages) > 1
     assert f"{head_name(model)}.bias" in model.state_dict()
     assert load_outputs(paths.run_outputs(spec.run_id, 1, "test")).logits.shape == (6, 3)
@@ -140,8 +142,8 @@ def test_mistakes_change_nothing(mine, project, capsys):
         error = capsys.readouterr().err
         assert sentence in error and error.count("\n") == 1, error
     assert paths.manifest_head("mine").read_bytes() == before
-    body = paths.manifest_body("mine").read_text().replace(",source,", ",train,")
-    paths.manifest_body("mine").write_text(body)
+    assert main(["manifest", "network", "emoji", "--weights", project / "in", "--source-start"]) == 2
+    assert "benchmark 'emoji' has no source images to train a head on; add rows" in capsys.readouterr().err
 
 
 def test_folders_that_are_not_opened(project, capsys, monkeypatch):
@@ -172,7 +174,7 @@ def test_folders_that_are_not_opened(project, capsys, monkeypatch):
         error = capsys.readouterr().err
         assert sentence in error and error.count("\n") == 1, error
     save_transformers(project / "again")
-    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    monkeypatch.setitem(sys.modules, "transformers", None)
     assert main(["manifest", "network", "digits", "--weights", project / "again"]) == 2
     assert "the library transformers, which is not installed; run `pip install" in capsys.readouterr().err
 
