@@ -6,6 +6,9 @@ SEEDS ?= 20,21,22
 DEVICE ?=
 # training runs side by side on the CPU; two processes of one thread are faster than one of two
 PROCESSES ?= 2
+# a network of your own to start from: MODEL=resnet50 WEIGHTS=path, or WEIGHTS=folder alone; `timm` is what timm downloads
+MODEL ?=
+WEIGHTS ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 .DEFAULT_GOAL := help
@@ -60,6 +63,12 @@ reproduce: $(NOTEBOOKS:notebooks/%=$(DONE)/%)  ## run every notebook: results/, 
 $(DONE)/settings: FORCE
 	@mkdir -p $(@D)
 	@echo "$(SETTINGS)" | cmp -s - $@ || echo "$(SETTINGS)" > $@
+
+# the manifest's head changes only if it names another network, and only then do the runs start again
+ifneq ($(MODEL)$(WEIGHTS),)
+data_manifests/$(BENCHMARK).json: $(READY) FORCE
+	$(PY) -m analysis_lib manifest network $(BENCHMARK) $(if $(MODEL),--model $(MODEL)) --weights $(or $(WEIGHTS),timm)
+endif
 
 $(DONE)/runs: $(READY) $(MAKING) $(DONE)/settings
 	$(PY) -m analysis_lib run $(BENCHMARK) --profile $(PROFILE) --seeds $(SEEDS) --device "$(DEVICE)" --processes $(PROCESSES)

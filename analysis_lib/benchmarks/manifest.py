@@ -265,4 +265,13 @@ def save_manifest(head: dict, body: pd.DataFrame) -> None:
     except pydantic.ValidationError as error:
         raise _first(error, head["name"]) from None
     files.write_text(paths.manifest_body(checked.rows or checked.name), raw)
-    files.write_text(paths.manifest_head(head["name"]), json.dumps(checked.model_dump(mode="json"), indent=1) + "\n")
+    save_head(checked)
+
+
+def save_head(head: Head) -> bool:
+    """Write the head of a manifest whose body stays. Returns whether it changed: an equal file is left alone."""
+    path, text = paths.manifest_head(head.name), json.dumps(head.model_dump(mode="json"), indent=1) + "\n"
+    changed = not path.exists() or path.read_text() != text
+    if changed:
+        files.write_text(path, text)
+    return changed

@@ -30,7 +30,7 @@ def add_verb(verbs) -> None:
         required=True,
         type=Path,
         metavar="FILE",
-        help="what to write: .safetensors, or .json with ready logits",
+        help="what to write: .safetensors, a folder if the checkpoint is one, or .json with ready logits",
     )
     add_model(verb, required=False, checkpoint="the fine-tuned weights")
     verb.add_argument(

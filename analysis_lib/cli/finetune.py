@@ -30,7 +30,13 @@ def add_verb(verbs) -> None:
     )
     add_model(verb, required=True, checkpoint="the pre-trained weights, with a head over all classes")
     verb.add_argument("--data", required=True, type=Path, metavar="SOURCE", help="images of the seen classes")
-    verb.add_argument("--output", required=True, type=Path, metavar="FILE", help="what to write: .safetensors")
+    verb.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="what to write: .safetensors, or a folder if the checkpoint is one",
+    )
     verb.add_argument(
         "--seen",
         help="classes to fine-tune on: names or ids separated by commas, or a file with one a line (default: those "

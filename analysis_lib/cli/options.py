@@ -7,16 +7,26 @@ from pathlib import Path
 def add_model(verb: argparse.ArgumentParser, required: bool, checkpoint: str) -> None:
     """Add --model, --checkpoint and --classes. checkpoint : what its help calls the weights."""
     verb.add_argument(
-        "--model", required=required, metavar="ARCH", help="the timm architecture of the checkpoint, such as resnet18"
+        "--model",
+        metavar="ARCH",
+        help="the architecture of the checkpoint: timm's, such as resnet18, or torchvision/resnet18; a folder states "
+        "its own",
     )
     verb.add_argument(
         "--checkpoint",
         required=required,
         type=Path,
-        metavar="FILE",
-        help=f"{checkpoint}: .safetensors or .pth with a state dict",
+        metavar="WEIGHTS",
+        help=f"{checkpoint}: .safetensors or .pth with a state dict, a folder of transformers or of timm, or `timm` "
+        "for what timm downloads",
     )
-    verb.add_argument("--classes", type=Path, metavar="FILE", help="names of the outputs, one a line in head order")
+    verb.add_argument(
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="names of the outputs, one a line in head order; fewer than a head with known "
+        "names keep those outputs only",
+    )
 
 
 def add_measures(verb: argparse.ArgumentParser) -> None:

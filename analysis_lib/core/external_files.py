@@ -5,6 +5,7 @@ read raises a UserError that names it.
 """
 
 import argparse
+import json
 import os
 import zipfile
 from pathlib import Path
@@ -39,6 +40,17 @@ def read_listed(written: str) -> list[str]:
     if os.path.isfile(written):  # unlike Path.is_file, it takes a list that is too long for a file name
         return read_lines(Path(written))
     return [part.strip() for part in written.split(",") if part.strip()]
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file. Raises UserError."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # also what is no UTF-8
+        raise _unreadable(path, error, "give a JSON file") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{paths.display(path)} holds a {type(value).__name__}; give a JSON file with an object")
+    return value
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -63,6 +63,10 @@ def imported_weights(name: str) -> Path:
     return root() / "data" / "weights" / f"{name}.safetensors"
 
 
+def imported_config(name: str) -> Path:
+    return root() / "data" / "weights" / f"{name}.json"
+
+
 # runs
 def runs() -> Path:
     return root() / "runs"

@@ -1,6 +1,7 @@
 """Class names, seen classes and labels that users give, checked."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,12 +11,22 @@ from ..benchmarks.user_images import class_names
 from ..core import external_files, paths
 from ..core.class_split import ClassSplit
 from ..core.errors import UserError
+from ..models.user_network import UserNetwork
 
 
-def read_names(path: Path | None, sources: Sequence[Source], num_classes: int) -> list[str]:
-    """The class names in head order, from the file of --classes or else from the sources; empty if there are none."""
+def read_names(
+    path: Path | None, sources: Sequence[Source], num_classes: int, network: UserNetwork | None = None
+) -> list[str]:
+    """The class names in head order; empty if there are none.
+
+    They come from the file of --classes, else from the network's checkpoint, else from the sources, else they are
+    ImageNet's for a head of 1,000 outputs.
+    """
     if not path:
-        return class_names(sources, num_classes)
+        if network and network.own_names:
+            return network.own_names.names
+        names = class_names(sources, num_classes)
+        return names or (network.names.names if network and network.names else [])
     names = external_files.read_lines(path)
     if len(names) != num_classes or len(set(names)) < len(names):
         raise UserError(
@@ -25,10 +36,26 @@ def read_names(path: Path | None, sources: Sequence[Source], num_classes: int) -
     return names
 
 
-def read_seen(seen: str, names: Sequence[str], num_classes: int) -> ClassSplit:
-    """The split by --seen: a file with one class a line if such a file exists, else classes separated by commas."""
-    written = external_files.read_listed(seen)
-    return ClassSplit(num_classes, [class_id(part, names, num_classes, "--seen") for part in written])
+def understood(source: Source, names: Sequence[str], network: UserNetwork) -> Source:
+    """The source with its classes under the names of the outputs: a synonym such as n02123045 becomes `tabby`."""
+    return replace(source, classes=[_name(written, names, network) for written in source.classes])
+
+
+def _name(written: str, names: Sequence[str], network: UserNetwork | None) -> str:
+    """The output's name that a class written as a synonym means; a name, an id or anything unknown stays."""
+    if written in names or written.isdecimal() or not network or not network.names:
+        return written
+    found = network.names.find(written)
+    return written if found is None or network.names.names != names else names[found]
+
+
+def read_seen(seen: str, names: Sequence[str], num_classes: int, network: UserNetwork | None = None) -> ClassSplit:
+    """The split by --seen: a file with one class a line if such a file exists, else classes separated by commas.
+
+    network : whose synonyms of the names are understood too.
+    """
+    meant = [_name(part, names, network) for part in external_files.read_listed(seen)]
+    return ClassSplit(num_classes, [class_id(part, names, num_classes, "--seen") for part in meant])
 
 
 def occurring(source: Source, labels: torch.Tensor, num_classes: int) -> ClassSplit:

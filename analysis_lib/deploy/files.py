@@ -7,7 +7,7 @@ from ..core.errors import UserError
 from .calibrate import choose_method
 from .fold_recipe import FoldRecipe
 from .inputs import from_images, from_logits
-from .options import check_kinds, given_recipe, is_logits, output_paths
+from .options import check_kinds, given_recipe, is_logits, output_paths, written_suffix
 from .results import describe_inputs, produce
 
 INPUTS = ("checkpoint", "pretrained", "data", "test", "unlabelled", "held_out", "classes")
@@ -22,7 +22,7 @@ def calibrate_files(arguments: argparse.Namespace) -> None:
     ready = is_logits(arguments.data)
     _check_model(arguments, ready)
     check_kinds(arguments, ("test", "unlabelled", "held_out"))
-    outputs = output_paths(arguments, ".json" if ready else ".safetensors", INPUTS)
+    outputs = output_paths(arguments, ".json" if ready else written_suffix(arguments), INPUTS)
     inputs = from_logits(arguments) if ready else from_images(arguments, recipe)
     produce(arguments, inputs, describe_inputs(arguments, inputs), method, outputs, recipe, folding=True)
 
@@ -46,6 +46,8 @@ def _fold_recipe(arguments: argparse.Namespace) -> FoldRecipe | None:
 def _check_model(arguments: argparse.Namespace, ready: bool) -> None:
     """Raise UserError for ready logits with a model, and for images without one."""
     lacking = [name for name in ("model", "checkpoint") if not getattr(arguments, name)]
+    if lacking == ["model"] and arguments.checkpoint.is_dir():  # a folder states its architecture
+        lacking = []
     if ready and len(lacking) < 2:
         raise UserError(
             f"{paths.display(arguments.data)} holds ready logits, so no model is run; leave out --model and "

@@ -12,13 +12,13 @@ from ..core.device import pick_device
 from ..core.errors import UserError
 from ..core.progress import log
 from ..methods import METHODS, read_options
-from ..models import user_weights
 from .calibrate import choose_method
 from .fold_recipe import FoldRecipe
 from .folds import check_classes, train_folds
 from .images import Images, Measured, check_numbers, open_images
 from .inputs import Inputs
-from .options import check_kinds, given_recipe, is_logits, output_paths
+from .networks import open_cut
+from .options import check_kinds, given_recipe, is_logits, output_paths, written_suffix
 from .results import describe_inputs, describe_training, produce
 from .training import ImageFiles, check_method, digest_data, digest_weights, draw_held_out, fine_tuned
 
@@ -43,10 +43,11 @@ def finetune_files(arguments: argparse.Namespace) -> None:
     recipe = FoldRecipe(
         batch_size=arguments.batch_size, method=arguments.method, options=options, **given_recipe(arguments)
     )
-    outputs = output_paths(arguments, ".safetensors", INPUTS)
+    outputs = output_paths(arguments, written_suffix(arguments), INPUTS)
     device = pick_device(arguments.device)
-    pretrained = user_weights.load_classifier(arguments.model, arguments.checkpoint, arguments.image_size).to(device)
-    images = _hold_out(open_images(arguments, pretrained), arguments.hold_out)
+    network = open_cut(arguments, arguments.checkpoint)
+    pretrained = network.model.to(device)
+    images = _hold_out(open_images(arguments, network), arguments.hold_out)
     folds = recipe if arguments.folds else None
     estimator = choose_method(
         arguments.calibration,
@@ -63,11 +64,11 @@ def finetune_files(arguments: argparse.Namespace) -> None:
 
     held_out = 0 if images.held_out is None else len(images.held_out.labels)
     training = {"recipe": asdict(recipe), "seed": arguments.seed, "title": METHODS[recipe.method].title}
-    about = images.about(arguments, device) | {"fine_tuning": training}
+    about = images.about(arguments, network, device) | {"fine_tuning": training}
     inputs = Inputs(
         images.split,
         images.names,
-        pretrained,
+        network,
         about,
         lambda: _train_and_measure(pretrained, images, recipe, folds, arguments.seed),
     )

@@ -14,7 +14,9 @@ from ..analysis.gamma.estimators.pseudo_cv import Fold
 from ..benchmarks.user_images import ImageBatches, is_manifest, open_source, open_unlabelled
 from ..core.class_split import ClassSplit
 from ..core.errors import UserError
-from .classes import check_held_out, check_test, occurring, read_names, read_seen
+from ..models.adapter import Adapter
+from ..models.user_network import UserNetwork
+from .classes import check_held_out, check_test, occurring, read_names, read_seen, understood
 from .collect import collect_logits, collect_unlabelled, refuse_absent
 
 
@@ -81,11 +83,11 @@ class Images:
         """From a decoded image to what the model sees."""
         return timm.data.create_transform(is_training=False, **self.looks)
 
-    def about(self, arguments: argparse.Namespace, device: torch.device) -> dict:
+    def about(self, arguments: argparse.Namespace, network: UserNetwork, device: torch.device) -> dict:
         """What the report says about the model and the images."""
         looks = {name: list(value) if isinstance(value, tuple) else value for name, value in self.looks.items()}
         return {
-            "model": arguments.model,
+            "model": network.arch,
             "checkpoint": str(arguments.checkpoint),
             "device": device.type,
             "data": str(arguments.data),
@@ -114,27 +116,28 @@ class Images:
         return Measured(**found)
 
 
-def open_images(arguments: argparse.Namespace, model: nn.Module, held_out: Path | None = None) -> Images:
-    """The images of --data, --test, --unlabelled and of `held_out`, for a timm model. Decodes none.
+def open_images(arguments: argparse.Namespace, network: UserNetwork, held_out: Path | None = None) -> Images:
+    """The images of --data, --test, --unlabelled and of `held_out`, for a network. Decodes none.
 
     Without --seen, the seen classes are those of --data. Raises UserError for sources, names, labels and classes that
     do not fit together.
     """
-    num_classes = model.num_classes
+    num_classes = network.model.num_classes
     sources = [open_source(arguments.data, "train")]
     if arguments.test:
         sources.append(open_source(arguments.test, "test"))
     if held_out:
         sources.append(open_source(held_out, "test"))
     unlabelled = open_unlabelled(arguments.unlabelled) if arguments.unlabelled else []
-    names = read_names(arguments.classes, sources, num_classes)
+    names = read_names(arguments.classes, sources, num_classes, network)
+    sources = [understood(source, names, network) for source in sources]
     data = [LabelledFiles(source.files, source.labels(names, num_classes)) for source in sources]
     own, test = data[0], data[1] if arguments.test else None
     held = data[-1] if held_out else None
     if arguments.seen is None:
         split = occurring(sources[0], own.labels, num_classes)
     else:
-        split = read_seen(arguments.seen, names, num_classes)
+        split = read_seen(arguments.seen, names, num_classes, network)
     if is_manifest(arguments.data):  # it lists the absent classes' training images too
         own = own.where(split.is_seen(own.labels))
     refuse_absent(own.labels, split)
@@ -144,7 +147,7 @@ def open_images(arguments: argparse.Namespace, model: nn.Module, held_out: Path 
         if is_manifest(held_out):  # its test part has absent classes too
             held = held.where(split.is_seen(held.labels))
         check_held_out(held.labels, split, held_out)
-    looks = looks_of(arguments, model)
+    looks = looks_of(arguments, network.model)
     return Images(split, names, own, test, held, unlabelled, looks, arguments.batch_size)
 
 
@@ -161,7 +164,7 @@ def check_numbers(arguments: argparse.Namespace) -> None:
 
 
 def looks_of(arguments: argparse.Namespace, model: nn.Module) -> dict:
-    """Size, scaling and interpolation of images: those of timm's own validation unless the arguments differ."""
+    """Size, scaling and interpolation of images: those of the library's validation unless the arguments differ."""
     stated = model.pretrained_cfg
     size = arguments.image_size
     return {
@@ -170,4 +173,4 @@ def looks_of(arguments: argparse.Namespace, model: nn.Module) -> dict:
         "std": tuple(arguments.std or stated["std"]),
         "crop_pct": arguments.crop_pct or stated["crop_pct"],
         "interpolation": stated["interpolation"],
-    }
+    } | ({"crop_mode": stated["crop_mode"]} if isinstance(model, Adapter) and "crop_mode" in stated else {})

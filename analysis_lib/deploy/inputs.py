@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ..core import external_files, paths
 from ..core.class_split import ClassSplit
 from ..core.device import pick_device
 from ..core.errors import UserError
-from ..models import user_weights
+from ..models.user_network import UserNetwork
 from .classes import check_held_out, check_test, read_names, read_seen
 from .collect import refuse_absent
 from .fold_recipe import FoldRecipe
 from .folds import check_classes, train_folds
 from .images import Measured, check_numbers, open_images
+from .networks import open_cut
 from .training import ImageFiles
 
 
@@ -26,14 +26,14 @@ class Inputs:
     """The checked inputs, before any forward pass.
 
     names : of the classes, or empty.
-    model : None for stored logits.
+    network : None for stored logits.
     about : what the report says about the inputs.
     measure : runs the forward passes, and trains the folds.
     """
 
     split: ClassSplit
     names: list[str]
-    model: nn.Module | None
+    network: UserNetwork | None
     about: dict
     measure: Callable[[], Measured]
 
@@ -78,20 +78,20 @@ def from_logits(arguments: argparse.Namespace) -> Inputs:
 
 
 def from_images(arguments: argparse.Namespace, recipe: FoldRecipe | None) -> Inputs:
-    """A timm model, its checkpoint and labelled images. Decodes no image. Raises UserError.
+    """A network, its checkpoint and labelled images. Decodes no image. Raises UserError.
 
     recipe : of the folds to train, or None.
     """
     check_numbers(arguments)
     device = pick_device(arguments.device)
-    model = user_weights.load_classifier(arguments.model, arguments.checkpoint, arguments.image_size).to(device)
-    images = open_images(arguments, model, arguments.held_out)
+    network = open_cut(arguments, arguments.checkpoint)
+    model = network.model.to(device)
+    images = open_images(arguments, network, arguments.held_out)
     if recipe:
         check_classes(images.own.labels, images.split)
     pretrained = None
     if arguments.pretrained:
-        pretrained = user_weights.load_classifier(arguments.model, arguments.pretrained, arguments.image_size)
-        pretrained.to(device)
+        pretrained = open_cut(arguments, arguments.pretrained).model.to(device)
         if pretrained.num_classes != model.num_classes:
             raise UserError(
                 f"{paths.display(arguments.pretrained)} has {pretrained.num_classes} outputs and "
@@ -107,7 +107,7 @@ def from_images(arguments: argparse.Namespace, recipe: FoldRecipe | None) -> Inp
         folds = train_folds(pretrained, own, found.labels, images.split, found.pretrained_logits, recipe)
         return replace(found, folds=folds)
 
-    return Inputs(images.split, images.names, model, images.about(arguments, device), measure)
+    return Inputs(images.split, images.names, network, images.about(arguments, network, device), measure)
 
 
 def _check_width(other: torch.Tensor, path: Path, logits: torch.Tensor, data: Path) -> None:

@@ -34,22 +34,31 @@ def given_recipe(arguments: argparse.Namespace) -> dict:
     return given
 
 
-def output_paths(arguments: argparse.Namespace, suffix: str, inputs: Sequence[str]) -> dict[str, Path]:
-    """The path of each result: report, page and, if --output ends in `.safetensors`, the checkpoint.
+def written_suffix(arguments: argparse.Namespace) -> str:
+    """What --output must end in for the checkpoint that is given: nothing for a folder, which is answered by one."""
+    return "" if arguments.checkpoint.is_dir() else ".safetensors"
 
-    suffix : that --output must have. inputs : names of the arguments that are paths of inputs. Raises UserError for
-    paths that cannot be written, or that are inputs too.
+
+def output_paths(arguments: argparse.Namespace, suffix: str, inputs: Sequence[str]) -> dict[str, Path]:
+    """The path of each result: report, page and, unless --output ends in `.json`, the checkpoint.
+
+    suffix : that --output must have; empty for a folder. inputs : names of the arguments that are paths of inputs.
+    Raises UserError for paths that cannot be written, or that are inputs too.
     """
-    if arguments.output.suffix != suffix:
-        raise UserError(f"--output is {paths.display(arguments.output)}; its name must end in {suffix} here")
-    outputs = {"checkpoint": arguments.output} if suffix == ".safetensors" else {}
-    outputs["report"] = arguments.output.with_suffix(".json")
-    outputs["page"] = arguments.output.with_suffix(".html")
+    output = arguments.output
+    if suffix and output.suffix != suffix:
+        raise UserError(f"--output is {paths.display(output)}; its name must end in {suffix} here")
+    if not suffix and output.suffix in external_files.WEIGHTS:
+        raise UserError(f"--output is {paths.display(output)}, and the checkpoint is a folder; name a folder to write")
+    outputs = {} if suffix == ".json" else {"checkpoint": output}
+    stem = output.name.removesuffix(suffix)
+    outputs["report"] = output.with_name(f"{stem}.json")
+    outputs["page"] = output.with_name(f"{stem}.html")
     given = {path.resolve() for path in (getattr(arguments, name) for name in inputs) if path}
-    for path in outputs.values():
+    for name, path in outputs.items():
         if path.resolve() in given:
             raise UserError(f"{paths.display(path)} is an input too; choose another --output")
-        _check_place(path)
+        _check_place(path / "config.json" if name == "checkpoint" and not suffix else path)
     return outputs
 
 

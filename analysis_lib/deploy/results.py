@@ -10,7 +10,8 @@ from ..analysis.gamma.curve import seen_absent_curve
 from ..analysis.metrics.accuracy import accuracies
 from ..core import files, paths
 from ..core.device import reuse_memory
-from ..models import user_weights
+from ..models import torchvision_model, user_network
+from ..models.adapter import Adapter
 from ..models.gamma_bias import fold_gamma
 from . import page
 from .calibrate import assess, assess_seen, calibrate_logits
@@ -25,12 +26,14 @@ def describe_inputs(arguments: argparse.Namespace, inputs: Inputs) -> str:
         naming = "given as ids"
     elif arguments.classes:
         naming = f"names from {paths.display(arguments.classes)}"
+    elif inputs.network is not None and inputs.network.own_names:
+        naming = "names from the checkpoint"
     else:
         naming = "names from the data"
     what = f"{inputs.about['samples']} samples of {paths.display(arguments.data)}"
-    if inputs.model is not None:
+    if inputs.network is not None:
         height, width = inputs.about["images"]["input_size"][1:]
-        what = f"{arguments.model} on {what} at {height}x{width} pixels on {inputs.about['device']}"
+        what = f"{inputs.network.arch} on {what} at {height}x{width} pixels on {inputs.about['device']}"
     split = inputs.split
     return f"{what}; {split.num_classes} classes ({naming}), {len(split.seen)} seen and {len(split.absent)} absent"
 
@@ -87,31 +90,46 @@ def produce(
         report["test"] = assess(data.test_logits, data.test_labels, split, result.gamma)
         if data.test_pretrained_logits is not None:
             report["test"]["pretrained"] = accuracies(data.test_pretrained_logits, data.test_labels, split)
-    written, loading = {}, ""
+    written: dict[Path, bytes] = {}
+    loading = ""
     if data.model is not None:
         report["gamma_in_checkpoint"] = folding
         final = fold_gamma(data.model, split, result.gamma, data.probe) if folding else data.model
         loading = _loading(arguments, inputs, gained=final.state_dict().keys() - data.model.state_dict().keys())
-        written["checkpoint"] = user_weights.checkpoint_bytes(final, result.gamma if folding else None)
+        contents = user_network.contents(inputs.network, final, result.gamma if folding else None)
+        written |= {outputs["checkpoint"] / name: content for name, content in contents.items()}
     report["advice"] = page.advice(report)
     pictures = page.draw_pictures(data.logits, split, inputs.names, report, curve)
-    written["page"] = page.page(report, pictures, loading).encode()
-    written["report"] = (json.dumps(_plain(report), indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+    written[outputs["page"]] = page.page(report, pictures, loading).encode()
+    written[outputs["report"]] = (json.dumps(_plain(report), indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
     with contextlib.ExitStack() as stack:  # all temporary files are complete before the first is renamed
-        for name, content in written.items():
-            stack.enter_context(files.replacing(outputs[name])).write_bytes(content)
+        for path, content in written.items():
+            stack.enter_context(files.replacing(path)).write_bytes(content)
     print(f"gamma = {result.gamma:.4f} by {method}")
     print("\n".join([*report["advice"], f"wrote {names}"]))
 
 
 def _loading(arguments: argparse.Namespace, inputs: Inputs, gained: set[str]) -> str:
-    """Python code that loads the written checkpoint with timm. `gained` names biases that timm's head lacks."""
-    fixed = arguments.image_size and inputs.model.pretrained_cfg.get("fixed_input_size")
+    """Python code that loads the written checkpoint with its library. `gained` names biases that a timm head lacks."""
+    model = inputs.network.model
+    if inputs.network.config is not None:
+        folder = str(arguments.output)
+        if not isinstance(model, Adapter):
+            return f"import timm\nmodel = timm.create_model({f'local-dir:{folder}'!r}, pretrained=True)"
+        loader = "AutoModelForImageClassification"
+        return f"from transformers import {loader}\nmodel = {loader}.from_pretrained({folder!r})"
+    fixed = arguments.image_size and model.pretrained_cfg.get("fixed_input_size")
     size = f", img_size={arguments.image_size}" if fixed else ""
     lines = [
         "import safetensors.torch, timm, torch",
         f"model = timm.create_model({arguments.model!r}, num_classes={inputs.split.num_classes}{size})",
     ]
+    if isinstance(model, Adapter):
+        name = arguments.model.removeprefix(torchvision_model.PREFIX)
+        lines = [
+            "import safetensors.torch, torchvision",
+            f"model = torchvision.models.get_model({name!r}, num_classes={inputs.split.num_classes})",
+        ]
     for name in sorted(gained):
         layer = name.removesuffix(".bias")
         zeros = f"torch.zeros({inputs.split.num_classes})"

@@ -3,10 +3,12 @@
 import torch
 from torch import nn
 
-from ..core.errors import UserError, unknown
+from ..core.errors import UserError
 from ..core.seeds import on_grid
+from . import torchvision_model, transformers_model
 from .digits_cnn import DigitsCNN
 from .glyphs_networks import glyphs_resnet, glyphs_vit
+from .unknown_architecture import unknown_architecture
 
 OWN = {"digits_cnn": DigitsCNN, "glyphs_resnet": glyphs_resnet, "glyphs_vit": glyphs_vit}
 
@@ -14,14 +16,18 @@ OWN = {"digits_cnn": DigitsCNN, "glyphs_resnet": glyphs_resnet, "glyphs_vit": gl
 def create_model(name: str, num_classes: int) -> nn.Module:
     """A network of `OWN` or any timm classifier with a linear head, randomly initialised.
 
-    Raises UserError for an unknown name and for a head that is not one linear layer.
+    Also `torchvision/resnet18` and so on, and `transformers/...` as imported from a folder. Raises UserError for an
+    unknown name and for a head that is not one linear layer.
     """
     import timm  # heavy, and only needed here
 
     if name in OWN:
         return OWN[name](num_classes)
+    for library in (torchvision_model, transformers_model):
+        if name.startswith(library.PREFIX):
+            return library.create(name, num_classes)
     if not timm.is_model(name):
-        raise unknown("model", name, [*OWN, *timm.list_models()])
+        raise unknown_architecture(name, [*OWN, *timm.list_models()], "timm", "model")
     model = timm.create_model(name, num_classes=num_classes)
     if not isinstance(model.get_classifier(), nn.Linear):
         raise UserError(

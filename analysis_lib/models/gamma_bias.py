@@ -61,7 +61,7 @@ def logits_of(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """
     with evaluating(model), torch.no_grad():
         try:
-            logits = model(x)
+            answer = model(x)
         except torch.OutOfMemoryError:
             raise UserError(f"the device has no memory for a batch of {len(x)}; use a smaller batch size") from None
         except (RuntimeError, AssertionError, TypeError, ValueError) as error:
@@ -70,6 +70,7 @@ def logits_of(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
                 f"{type(model).__name__} cannot take a batch of shape {tuple(x.shape)} ({reason}); give images of the "
                 "size it was made for"
             ) from None
+    logits = getattr(answer, "logits", answer)  # as the networks of transformers answer
     if not isinstance(logits, torch.Tensor):
         raise _wrong_answer(model, f"a {type(logits).__name__}")
     if logits.ndim != 2:

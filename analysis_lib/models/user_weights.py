@@ -1,14 +1,17 @@
 """Users' checkpoints of timm models: loaded strictly, and written again, with a marker if they are calibrated."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
-import safetensors.torch
 import timm
 import torch
 from torch import nn
 
 from ..core import external_files, paths
-from ..core.errors import UserError, unknown
+from ..core.errors import UserError
+from .likely_architecture import likely_sentence
+from .unknown_architecture import unknown_architecture
 
 MARKER = "analysis_lib.gamma"  # in the metadata of a calibrated checkpoint
 
@@ -16,7 +19,7 @@ MARKER = "analysis_lib.gamma"  # in the metadata of a calibrated checkpoint
 def classifier_names(arch: str) -> tuple[str, ...]:
     """State-dict prefixes of a timm architecture's heads, such as `("fc",)`. Raises UserError for an unknown name."""
     if not timm.is_model(arch):
-        raise unknown("timm architecture", arch, timm.list_models())
+        raise unknown_architecture(arch, timm.list_models(), "timm")
     try:
         names = timm.models.get_pretrained_cfg(arch).classifier
     except RuntimeError as error:  # an unknown tag behind the name
@@ -32,32 +35,48 @@ def load_classifier(arch: str, path: Path, image_size: int | None = None) -> nn.
     """
     names = classifier_names(arch)
     state, metadata = external_files.read_weights(path)
-    if MARKER in metadata:
-        raise UserError(
-            f"{paths.display(path)} is calibrated already (gamma = {metadata[MARKER]}); give the checkpoint as it was "
-            "fine-tuned"
-        )
+    refuse_calibrated(path, metadata)
     heads = [f"{name}.weight" for name in names if f"{name}.weight" in state]
     if not heads:
         raise UserError(
             f"{paths.display(path)} has no {names[0] if names else 'head'}.weight, the head of {arch}; its last "
-            f"tensor is {list(state)[-1]!r}: name the architecture it was trained as"
+            f"tensor is {list(state)[-1]!r}: name the architecture it was trained as{likely_sentence(state, arch)}"
         )
     size, sized = {}, ""
     if image_size and timm.models.get_pretrained_cfg(arch).fixed_input_size:
         size, sized = {"img_size": image_size}, f" for images of {image_size} pixels"
-    try:
+    with creating(arch, sized):
         model = timm.create_model(arch, num_classes=len(state[heads[0]]), **size)
-    except (TypeError, AssertionError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"timm cannot make {arch}{sized} ({str(error).splitlines()[0]}); choose another --image-size or --model"
-        ) from None
-    _check_fit(model.state_dict(), state, arch, path)
+    check_fit(model.state_dict(), state, arch, path)
     model.load_state_dict(state)
     return model.eval()
 
 
-def _check_fit(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], arch: str, path: Path) -> None:
+def refuse_calibrated(path: Path, metadata: dict[str, str]) -> None:
+    """Raise UserError if the metadata of a checkpoint says that its head carries gamma."""
+    if MARKER in metadata:
+        raise calibrated_already(path, metadata[MARKER])
+
+
+def calibrated_already(path: Path, gamma: object) -> UserError:
+    """The error for a checkpoint whose head carries gamma."""
+    return UserError(
+        f"{paths.display(path)} is calibrated already (gamma = {gamma}); give the checkpoint as it was fine-tuned"
+    )
+
+
+@contextlib.contextmanager
+def creating(arch: str, sized: str = "") -> Iterator[None]:
+    """Turn what timm raises for options that do not fit an architecture into a UserError. sized : for the message."""
+    try:
+        yield
+    except (TypeError, AssertionError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"timm cannot make {arch}{sized} ({str(error).splitlines()[0]}); choose another --image-size or --model"
+        ) from None
+
+
+def check_fit(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], arch: str, path: Path) -> None:
     """Raise UserError if the tensors do not fit; it counts those that do not and names the first."""
     kinds = {
         "missing": [name for name in wanted if name not in state],
@@ -68,15 +87,10 @@ def _check_fit(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], 
     if found:
         raise UserError(
             f"{paths.display(path)} does not fit {arch}: {'; '.join(found)}; name the architecture (and --image-size) "
-            "it was trained with"
+            f"it was trained with{likely_sentence(state, arch)}"
         )
 
 
-def checkpoint_bytes(model: nn.Module, gamma: float | None) -> bytes:
-    """A safetensors file of the model's state dict.
-
-    gamma : the constant that the head carries, for the metadata; None if it carries none. It is the only entry there:
-    the order of several would vary, and so would the bytes.
-    """
-    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
-    return safetensors.torch.save(state, None if gamma is None else {MARKER: repr(float(gamma))})
+def plain_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The state dict of a model on the CPU, each tensor with memory of its own, as safetensors takes it."""
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}

@@ -1,8 +1,8 @@
 """`manifest`: make, check and show the manifest of a benchmark. One file per action."""
 
-from . import create, paper, rebuild, show, verify
+from . import create, network, paper, rebuild, show, verify
 
-ACTIONS = (create, paper, verify, show, rebuild)
+ACTIONS = (create, paper, network, verify, show, rebuild)
 
 
 def add_verb(verbs) -> None:
