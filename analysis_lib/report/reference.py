@@ -20,6 +20,7 @@ from ..core.errors import UserError
 
 COMPARED = ("00_overview", "09_regrets", "claims", "summary_mean")  # that pages set beside those of other benchmarks
 WHOLE = ("digits", "emoji")  # the benchmarks whose tables are all kept; of the others, those that are compared
+FURTHER = {"emoji_years": ("12_claims", "12_periods")}  # tables of one benchmark that have a page of their own
 KEPT = (  # tables of results/<benchmark>/ that pages and notebooks refer to
     "00_overview",
     "01_accuracy_change",
@@ -50,8 +51,6 @@ KEPT = (  # tables of results/<benchmark>/ that pages and notebooks refer to
     "11_methods",
     "11_sequence_summary",
     "11_wise",
-    "12_claims",
-    "12_periods",
     "claims",
     "summary_mean",
 )
@@ -143,7 +142,7 @@ def keep(root: Path, benchmark: str, source: Path) -> None:
     """
     results, reference = source / "results" / benchmark, Reference(root, benchmark)
     settings = source / "executed" / benchmark / "settings"
-    kept = KEPT if benchmark in WHOLE else COMPARED
+    kept = KEPT if benchmark in WHOLE else (*COMPARED, *FURTHER.get(benchmark, ()))
     for path in (settings, *(results / f"{name}.csv" for name in kept)):
         if not path.exists():
             raise UserError(f"there is no {path.relative_to(source)}; run `make reproduce BENCHMARK={benchmark}` first")
