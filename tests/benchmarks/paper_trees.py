@@ -80,7 +80,7 @@ def vtab(folder: Path, per_class: int = 4) -> Path:
 
 
 def iwildcam(folder: Path) -> Path:
-    """Three places: the fox comes late to place 7, in three sequences; only there is a boar; place 8 has one class."""
+    """Three places: the fox comes late to place 7, in three sequences; the boar is nowhere else; 8 has one class."""
     frames = [  # split, place, sequence, time, class
         *[("train", 1, 10 + n, f"2013-01-0{1 + n} 10:00:00.000", n % 3) for n in range(6)],
         *[("test", 7, 20 + n, f"2013-05-0{1 + n} 23:59:30.000", n % 2) for n in range(4)],
