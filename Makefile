@@ -39,7 +39,7 @@ as_on = $(LEVEL_$(word 1,$(subst -, ,$(1)))) OMP_NUM_THREADS=$(word 2,$(subst -,
 PYTEST = $(PY) -m pytest --numprocesses=$(PROCESSES) --dist=loadfile
 # test_as: the tests in an environment, then the notebooks in the project folder with the runs that the tests made.
 # The folder is kept if something fails.
-test_as = scratch=$$(mktemp -d) && env $(1) $(PYTEST) --basetemp=$$scratch/tests tests $(2) && \
+test_as = scratch=$$(mktemp -d) && env $(1) $(PYTEST) --no-loadscope-reorder --basetemp=$$scratch/tests tests $(2) && \
 	env $(1) TQDM_DISABLE=1 FTC_ROOT=$$scratch/tests/digits $(PYTEST) --nbval-lax --nbval-current-env notebooks && \
 	rm -rf $$scratch
 
