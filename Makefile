@@ -4,7 +4,7 @@ PROFILE ?= default
 # no estimator was chosen on these seeds
 SEEDS ?= 20,21,22
 DEVICE ?=
-# training runs side by side on the CPU; two processes of one thread are faster than one of two
+# training runs, and tests, side by side on the CPU; two processes of one thread are faster than one of two
 PROCESSES ?= 2
 # a network of your own to start from: MODEL=resnet50 WEIGHTS=path, or WEIGHTS=folder alone; `timm` is what timm downloads
 MODEL ?=
@@ -20,7 +20,6 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 READY := .venv/ready
 SITE_READY := .venv/site-ready
-SCRATCH := .venv/notebook-tests
 rooms = $(foreach room,$(1),$(shell find analysis_lib/$(room) -name '*.py'))
 # what makes runs, and what every notebook reads them with; its own studies are named below
 MAKING := $(call rooms,core benchmarks models training methods runs) $(wildcard data_manifests/*)
@@ -37,10 +36,15 @@ LEVEL_native :=
 LEVEL_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 LEVEL_lowest := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2
 CROSS := native-1 native-2 avx2-1 avx2-2 lowest-1 lowest-2
-# as_on: the environment of a setting such as avx2-2; test_notebooks: run the notebooks in a project folder of their own
+# as_on: the environment of a setting such as avx2-2
 as_on = $(LEVEL_$(word 1,$(subst -, ,$(1)))) OMP_NUM_THREADS=$(word 2,$(subst -, ,$(1)))
-test_notebooks = mkdir -p $(1) && ln -sfn $(CURDIR)/data_manifests $(1)/data_manifests && \
-	env TQDM_DISABLE=1 FTC_ROOT=$(CURDIR)/$(1) $(2) $(PY) -m pytest --nbval-lax --nbval-current-env notebooks
+# A file or notebook stays in one process, so that what it makes once is made once.
+PYTEST = $(PY) -m pytest --numprocesses=$(PROCESSES) --dist=loadfile
+# test_as: the tests in an environment, then the notebooks in the project folder with the runs that the tests made.
+# The folder is kept if something fails.
+test_as = scratch=$$(mktemp -d) && env $(1) $(PYTEST) --no-loadscope-reorder --basetemp=$$scratch/tests tests $(2) && \
+	env $(1) TQDM_DISABLE=1 FTC_ROOT=$$scratch/tests/digits $(PYTEST) --nbval-lax --nbval-current-env notebooks && \
+	rm -rf $$scratch
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,18 +102,15 @@ smoke: $(READY)  ## the whole suite on digits, in a minute or two
 test: $(READY)  ## unit, architecture and notebook tests
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check --quiet
-	$(PY) -m pytest tests
-	$(call test_notebooks,$(SCRATCH))
+	$(call test_as,OMP_NUM_THREADS=1)
 
 test-lowest: $(READY)  ## what trains, and the notebooks, as on the oldest processor
-	$(call as_on,lowest-1) $(PY) -m pytest tests -m trains
-	$(call test_notebooks,$(SCRATCH)-lowest-1,$(call as_on,lowest-1))
+	$(call test_as,$(call as_on,lowest-1),-m trains)
 
 test-everywhere: $(CROSS:%=test-on-%)  ## all tests on every processor level, with one thread and with two
 
 test-on-%: $(READY)
-	$(call as_on,$*) $(PY) -m pytest tests
-	$(call test_notebooks,$(SCRATCH)-$*,$(call as_on,$*))
+	$(call test_as,$(call as_on,$*))
 
 bench: $(READY)  ## speed, as ratios measured in one run
 	$(PY) bench/start.py

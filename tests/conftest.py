@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from analysis_lib.benchmarks.manifest import load_manifest
+from analysis_lib.runs.execute_all import execute_all
 from analysis_lib.runs.plan import plan
 from analysis_lib.runs.run_set import RunSet
 from analysis_lib.studies import STUDIES, make_runs
@@ -37,11 +39,20 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def digits_root(tmp_path_factory):
-    """A project folder with the smoke runs of all studies on `digits`, made once for all tests."""
-    root = make_root(tmp_path_factory.mktemp("digits"))
+def digits_root(tmp_path_factory, worker_id):
+    """A project folder with the smoke runs of all studies on `digits`, made once for all tests and all workers."""
+    shared = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        shared = shared.parent
+    root = shared / "digits"
+    with FileLock(shared / "digits.lock"):
+        if not root.exists():
+            make_root(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FTC_ROOT", str(root))
+        if worker_id == "gw1":  # begins at the other end, so that two workers meet in the middle
+            planned = [spec for study in STUDIES.values() for spec in study.runs("digits", "smoke", [0, 1])]
+            list(execute_all(planned[::-1], "cpu"))
         assert list(make_runs(list(STUDIES), "digits", "smoke", [0, 1], "cpu"))
     return root
 

@@ -63,9 +63,12 @@ def replacing(path: Path):
             temporary.unlink(missing_ok=True)
 
 
-def remove_temporary(folder: Path) -> None:
-    """Remove the temporary files of a killed process. Call it while holding the folder's lock."""
-    for leftover in folder.rglob(f".*{TEMPORARY}"):
+def remove_temporary(folder: Path, name: str = "*") -> None:
+    """Remove the temporary files of a killed process, of all files or of those called `name`.
+
+    Call it while holding the lock of what it removes.
+    """
+    for leftover in folder.rglob(f".{name}{TEMPORARY}"):
         leftover.unlink()
 
 
@@ -121,7 +124,7 @@ def cached(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str,
     if not path.exists():
         with locked(f"{path.parent.name}-{path.stem}"):
             if not path.exists():
-                remove_temporary(path.parent)
+                remove_temporary(path.parent, f"{path.name}.*")  # other files in the folder have other locks
                 write_tensors(path, make())
     return read_tensors(path)
 

@@ -120,6 +120,17 @@ def test_what_is_kept_is_made_once_by_whoever_asks_first(project):
     assert len(calls) == 1 and len(found) == 4 and all(torch.equal(x, torch.arange(3)) for x in found)
 
 
+def test_making_a_file_removes_what_a_killed_process_left_of_it_and_nothing_of_its_neighbours(project):
+    """Another process may be writing a neighbour, under a lock of its own."""
+    path = paths.run_views("some-run")
+    path.parent.mkdir(parents=True)
+    left, neighbour = (path.with_name(f".{name}.1{files.TEMPORARY}") for name in (path.name, "step.safetensors"))
+    left.touch()
+    neighbour.touch()
+    files.cached(path, lambda: {"x": torch.ones(1)})
+    assert set(path.parent.iterdir()) == {path, neighbour}
+
+
 def test_what_cannot_be_made_is_not_kept(project):
     path = paths.run_views("some-run")
 

@@ -92,7 +92,7 @@ def test_the_grid_absorbs_last_bits_and_changes_nothing_else():
     assert (on_grid(x * (1 + 1e-15)) == on_grid(x)).all()
 
 
-SMOKE = "from analysis_lib.studies import open_study; open_study('accuracy', 'digits', 'smoke', [0], 'cpu')"
+SMOKE = "from analysis_lib.runs import execute, plan; execute.execute(plan.plan('digits', 'smoke', [0])[0], 'cpu')"
 
 
 @pytest.fixture(scope="session")
