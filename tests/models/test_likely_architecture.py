@@ -4,7 +4,7 @@ import torch
 import torchvision
 
 from analysis_lib import UserError
-from analysis_lib.models.create import create_model
+from analysis_lib.models.create import OWN, create_model
 from analysis_lib.models.likely_architecture import LIMIT, likely_architecture, likely_sentence
 
 
@@ -42,7 +42,7 @@ def test_names_of_transformers_are_recognised():
 def test_an_unknown_name_is_answered_with_the_nearest_and_a_count():
     with pytest.raises(UserError) as error:
         create_model("resnt50", 3)
-    assert len(str(error.value)) < 250 and f"of {len(timm.list_models()) + 1} names in timm" in str(error.value)
+    assert len(str(error.value)) < 250 and f"of {len(timm.list_models()) + len(OWN)} names in timm" in str(error.value)
     with pytest.raises(UserError, match=r"unknown torchvision architecture 'torchvision/resnet19' \(did you mean"):
         create_model("torchvision/resnet19", 3)
     with pytest.raises(UserError, match="'torchvision/googlenet' has no single linear head"):
