@@ -24,6 +24,12 @@ def add_verb(verbs) -> None:
     verb.add_argument(
         "--studies", default="", metavar="NAMES", help="only these studies, separated by commas (default: all)"
     )
+    verb.add_argument(
+        "--memory-budget",
+        metavar="SIZE",
+        help="image files that decoded exceed it, such as 8G, are streamed from disk (default: FTC_MEMORY_BUDGET, or a "
+        "quarter of the memory)",
+    )
     verb.set_defaults(act=act)
 
 
@@ -31,11 +37,14 @@ def act(arguments: argparse.Namespace) -> None:
     """Make the union of the studies' runs, and print the folder of each finished run."""
     from ..core import paths
     from ..core.errors import UserError
+    from ..core.resources import set_memory_budget
     from ..report.notebooks import parse_integers
     from ..studies import STUDIES, make_runs
 
     names = arguments.studies.split(",") if arguments.studies else list(STUDIES)
     seeds = parse_integers("seeds", arguments.seeds)
+    if arguments.memory_budget:
+        set_memory_budget(arguments.memory_budget)
     if arguments.processes < 1:
         raise UserError(f"--processes is {arguments.processes}; give 1 or more")
     for spec in make_runs(names, arguments.benchmark, arguments.profile, seeds, arguments.device, arguments.processes):

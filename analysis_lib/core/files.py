@@ -89,15 +89,18 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write named tensors as safetensors; strided views are stored contiguous."""
-    import safetensors.torch
+    """Write named tensors as safetensors, without a copy of all in memory; strided views are stored contiguous.
 
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, safetensors.torch.save(plain, metadata))
+    Raises as `replacing` does.
+    """
+    from . import tensor_file
+
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        tensor_file.write(file, tensors, metadata)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file onto the CPU. Raises UserError when it is absent or damaged."""
+    """Map a safetensors file into memory: its bytes are read when they are used. UserError if absent or damaged."""
     return _open_tensors(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a mapping)
 
 

@@ -15,10 +15,13 @@ def in_notebook() -> bool:
     return ipython is not None and ipython.get_ipython() is not None
 
 
-def progress(items: Iterable, title: str) -> Iterator:
-    """Yield `items`, with a bar in a terminal or an open notebook; no bar in a log file or a headless notebook."""
+def progress(items: Iterable, title: str, total: int | None = None) -> Iterator:
+    """Yield `items`, with a bar in a terminal or an open notebook; no bar in a log file or a headless notebook.
+
+    total : of items that have no length.
+    """
     watched = sys.stderr.isatty() or (in_notebook() and not os.environ.get(HEADLESS))
-    return tqdm(items, desc=title, leave=False, disable=not watched)
+    return tqdm(items, desc=title, total=total, leave=False, disable=not watched)
 
 
 def log(line: str) -> None:

@@ -7,6 +7,7 @@ from multiprocessing import get_context
 
 import torch
 
+from ..core.resources import share_cores
 from ..core.run_spec import RunSpec
 from .execute import execute
 
@@ -24,7 +25,7 @@ def execute_all(specs: Sequence[RunSpec], device: str = "", processes: int = 1) 
             yield spec
         return
     threads = min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) // processes))
-    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (threads, processes)) as pool:
         futures = {pool.submit(execute, spec, device): spec for spec in specs}
         try:
             for future in as_completed(futures):
@@ -32,3 +33,9 @@ def execute_all(specs: Sequence[RunSpec], device: str = "", processes: int = 1) 
                 yield futures[future]
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _begin(threads: int, processes: int) -> None:
+    """Give a new process its share of the cores."""
+    torch.set_num_threads(threads)
+    share_cores(processes)

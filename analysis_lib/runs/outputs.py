@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..benchmarks.stream import StreamedImages, in_order
 from ..core import files
 from ..core.progress import progress
 from ..models import backbone
@@ -31,16 +32,24 @@ class Outputs:
 
 @torch.inference_mode()
 def extract(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, index: torch.Tensor, normalize, batch_size: int = 64
+    model: nn.Module,
+    images: torch.Tensor | StreamedImages,
+    labels: torch.Tensor,
+    index: torch.Tensor,
+    normalize,
+    batch_size: int = 64,
 ) -> Outputs:
     """Outputs of `model` in eval mode, without augmentation, for the rows `index` of the uint8 images, on the CPU."""
     model.eval()
-    features, logits = [], []
-    for rows in progress(index.split(batch_size), "extracting"):
-        batch_features, batch_logits = backbone.features_and_logits(model, normalize(images[rows]))
-        features.append(batch_features.cpu())
-        logits.append(batch_logits.cpu())
-    return Outputs(torch.cat(features), torch.cat(logits), labels[index], index)
+    parts, done = index.split(batch_size), 0
+    for batch in progress(in_order(images, parts), "extracting", len(parts)):
+        found = backbone.features_and_logits(model, normalize(batch))
+        if not done:  # only now the widths are known
+            features, logits = (each.new_empty(len(index), each.shape[1], device="cpu") for each in found)
+        rows = slice(done, done + len(batch))
+        features[rows], logits[rows] = found
+        done += len(batch)
+    return Outputs(features, logits, labels[index], index)
 
 
 def save_outputs(path: Path, outputs: Outputs) -> None:
@@ -49,5 +58,5 @@ def save_outputs(path: Path, outputs: Outputs) -> None:
 
 
 def load_outputs(path: Path) -> Outputs:
-    """Read Outputs. Raises UserError if they are absent or damaged."""
+    """Read Outputs, mapped into memory. Raises UserError if they are absent or damaged."""
     return Outputs(**files.read_tensors(path))

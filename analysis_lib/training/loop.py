@@ -67,8 +67,8 @@ def train_epoch(
     batches = method.batches(data, epoch, generator)
     first, steps = (epoch - 1) * len(batches), spec.epochs * len(batches)
     loss_sum, right, n = 0.0, 0, 0
-    for number, rows in enumerate(progress(batches, f"{spec.run_id} epoch {epoch}/{spec.epochs}")):
-        x, y = data.batch(rows, generator)
+    title = f"{spec.run_id} epoch {epoch}/{spec.epochs}"
+    for number, (x, y) in enumerate(progress(data.in_order(batches, generator), title, len(batches))):
         with torch.set_grad_enabled(optimizer is not None):
             loss, logits = method.loss(model, x, y)
         value = loss.item()
@@ -84,7 +84,7 @@ def train_epoch(
                 f"the loss became {value} in run {spec.run_id} at epoch {epoch}, step {number + 1}; lower the learning "
                 f"rate (now {spec.lr:g})"
             )
-        loss_sum += value * len(rows)
+        loss_sum += value * len(y)
         right += (logits.argmax(1) == y).sum().item()
-        n += len(rows)
+        n += len(y)
     return {"loss": loss_sum / n, "train_accuracy": right / n, "n": n}

@@ -1,7 +1,7 @@
 """Method, the base class of fine-tuning methods: the hooks of the one training loop, and the data that they may use."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import ClassVar
@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from ..benchmarks.stream import StreamedImages, in_order
 from ..core.errors import UserError
 from ..core.seeds import generator_for
 
@@ -25,7 +26,7 @@ class TrainingData:
     name : of the run; random streams are named after it.
     """
 
-    images: torch.Tensor
+    images: torch.Tensor | StreamedImages
     labels: torch.Tensor
     rows: torch.Tensor
     batch_size: int
@@ -48,14 +49,21 @@ class TrainingData:
 
     def batch(self, rows: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Augmented images and labels, on the model's device."""
-        x = self.augmented(self.images[rows], generator)
-        return x, self.labels[rows].to(x.device)
+        return next(self.in_order([rows], generator))
+
+    def in_order(
+        self, batches: Sequence[torch.Tensor], generator: torch.Generator
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Each `batch` of one after another; images that are streamed from disk are read ahead."""
+        for images, rows in zip(in_order(self.images, batches), batches):
+            x = self.augmented(images, generator)
+            yield x, self.labels[rows].to(x.device)
 
     def passes(self, *names: object) -> Iterator[torch.Tensor]:
         """Augmented images of all fine-tuning data once, in order, in batches of nearly equal size."""
         generator = self.generator(*names)
-        for rows in self.rows.tensor_split(self.steps):
-            yield self.batch(rows, generator)[0]
+        for x, _ in self.in_order(self.rows.tensor_split(self.steps), generator):
+            yield x
 
 
 def bounded(default: float, allowed: Callable[[float], bool], words: str):

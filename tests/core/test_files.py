@@ -4,11 +4,14 @@ import threading
 
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 
 from analysis_lib import UserError
-from analysis_lib.core import files, paths
+from analysis_lib.core import files, paths, tensor_file
 from analysis_lib.runs import execute
+
+DTYPES = list(tensor_file.DTYPES)
 
 
 def names(root):
@@ -21,6 +24,36 @@ def test_tensors_and_metadata_round_trip(project):
     back = files.read_tensors(project / "x.safetensors")
     assert all(torch.equal(tensors[name], back[name]) and tensors[name].dtype == back[name].dtype for name in tensors)
     assert files.read_metadata(project / "x.safetensors") == {"note": "kept"}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_tensor_file_has_the_bytes_of_the_library(project, dtype):
+    tensors = {
+        "b": torch.arange(6).reshape(2, 3).to(dtype),
+        "ä": torch.ones((), dtype=torch.float32),
+        "a": torch.zeros(4, 0, dtype=dtype),
+        "of another size": torch.arange(3, dtype=torch.int16),
+    }
+    for metadata in (None, {"history": '[{"epoch": 0, "é": "\n"}]'}):
+        files.write_tensors(project / "x.safetensors", tensors, metadata)
+        assert (project / "x.safetensors").read_bytes() == safetensors.torch.save(tensors, metadata)
+
+
+def test_all_types_together_are_ordered_as_by_the_library(project):
+    tensors = {f"{i}": torch.ones(1).to(dtype) for i, dtype in enumerate(reversed(DTYPES))}
+    files.write_tensors(project / "x.safetensors", tensors)
+    assert (project / "x.safetensors").read_bytes() == safetensors.torch.save(tensors)
+
+
+def test_a_full_disk_leaves_no_half_of_a_tensor_file(project, monkeypatch):
+    def full(file, tensors, metadata):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tensor_file, "write", full)
+    with pytest.raises(UserError, match="the disk is full: x.safetensors was not written"):
+        files.write_tensors(project / "x.safetensors", {"a": torch.ones(2)})
+    assert names(project) == []
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(project, monkeypatch):

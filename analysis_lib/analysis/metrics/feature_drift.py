@@ -6,13 +6,13 @@ Letters: N samples, C classes, D feature width; S the seen classes, U the absent
 
 import pandas as pd
 import torch
-from torch.nn.functional import normalize
 
 from ...core.class_split import ClassSplit
 from ...core.errors import UserError
+from ..chunks import by_rows, chunks
 from .accuracy import by_group, check_scores, max_over
 from .head_weights import check_features
-from .ncm import class_means
+from .ncm import class_means, unit_rows
 
 
 def displacement(
@@ -33,9 +33,12 @@ def displacement(
         )
     check_features(before, labels, split)
     check_features(after, labels, split)
-    step = after.double() - before.double()
-    length = step.norm(dim=1)
-    sums = step.new_zeros(split.num_classes, step.shape[1]).index_add_(0, labels, step / length[:, None])
+    length = before.new_empty(len(labels), dtype=torch.float64)
+    sums = length.new_zeros(split.num_classes, before.shape[1])
+    for rows in chunks(len(labels)):
+        step = after[rows].double() - before[rows].double()
+        length[rows] = step.norm(dim=1)
+        sums.index_add_(0, labels[rows], step / length[rows, None])
     sizes = torch.bincount(labels, minlength=split.num_classes).double()
 
     def within(sums: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
@@ -96,21 +99,23 @@ def dispersion(
     parts = {"train": (train_features, train_labels), "test": (test_features, test_labels)}
     for features, labels in parts.values():
         check_features(features, labels, split)
-    unit, seen = normalize(train_features.double(), dim=1), split.is_seen(train_labels)
+    unit, seen = by_rows(unit_rows, train_features), split.is_seen(train_labels)
     classes = class_means(train_features, train_labels, split.num_classes)
     groups = torch.stack([unit[~seen].mean(0), unit[seen].mean(0)])
     overall = unit.mean(0)
+    del unit  # the largest tensor here
+
+    def distances(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """From each of the four centres, (n, 4)."""
+        unit, seen = unit_rows(features), split.is_seen(labels).long()
+        centres = (classes[labels], groups[seen], groups[1 - seen], overall)
+        return torch.stack([(unit - centre).norm(dim=1) for centre in centres], 1)
+
     rows = []
     for part, (features, labels) in parts.items():
-        unit, seen = normalize(features.double(), dim=1), split.is_seen(labels)
-        centres = {
-            "class": classes[labels],
-            "own_group": groups[seen.long()],
-            "other_group": groups[(~seen).long()],
-            "all": overall,
-        }
-        for to, centre in centres.items():
-            distance = (unit - centre).norm(dim=1)
+        seen = split.is_seen(labels)
+        found = by_rows(distances, features, labels).unbind(1)
+        for to, distance in zip(("class", "own_group", "other_group", "all"), found):
             rows.append((part, "s", to, distance[seen].nanmean().item()))
             rows.append((part, "u", to, distance[~seen].nanmean().item()))
     return pd.DataFrame(rows, columns=["part", "group", "to", "distance"])

@@ -102,7 +102,7 @@ def joint_tsne(before: torch.Tensor, after: torch.Tensor, seed: int) -> tuple[to
 
 
 def _centred(features: torch.Tensor) -> torch.Tensor:
-    return features.double() - features.double().mean(0)
+    return features - features.double().mean(0)  # float64 without a second float64 copy of the features
 
 
 def _stacked(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:

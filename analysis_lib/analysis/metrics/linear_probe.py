@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn.functional import normalize, one_hot
+from torch.nn.functional import one_hot
 
 from ...core.errors import UserError
+from ..chunks import by_rows
+from .ncm import unit_rows
 
 # The inverse of the L2 penalty. Of 1, 10 and 100, the best on held-out training images of an `emoji` development seed.
 STRENGTH = 100.0
@@ -34,14 +36,18 @@ def linear_probe_scores(
     """
     from sklearn.linear_model import LogisticRegression  # heavy, and only needed here
 
-    unit, test_unit = (normalize(f.double(), dim=1).cpu().numpy() for f in (train_features, test_features))
-    model = LogisticRegression(C=STRENGTH, max_iter=1000, tol=TOLERANCE).fit(unit, train_labels.cpu().numpy())
-    found = model.decision_function(test_unit)
-    if found.ndim == 1:  # of two classes, only the second one's log odds
-        found = np.stack([np.zeros_like(found), found], 1)
-    scores = torch.full((len(test_features), num_classes), -torch.inf, dtype=torch.float64)
-    scores[:, torch.from_numpy(model.classes_)] = torch.from_numpy(found)
-    return scores
+    model = LogisticRegression(C=STRENGTH, max_iter=1000, tol=TOLERANCE)
+    model.fit(by_rows(unit_rows, train_features).cpu().numpy(), train_labels.cpu().numpy())
+
+    def scores(features: torch.Tensor) -> torch.Tensor:
+        found = model.decision_function(unit_rows(features).cpu().numpy())
+        if found.ndim == 1:  # of two classes, only the second one's log odds
+            found = np.stack([np.zeros_like(found), found], 1)
+        every = torch.full((len(features), num_classes), -torch.inf, dtype=torch.float64)
+        every[:, torch.from_numpy(model.classes_)] = torch.from_numpy(found)
+        return every
+
+    return by_rows(scores, test_features)
 
 
 @dataclass(frozen=True)

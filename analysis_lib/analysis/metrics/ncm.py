@@ -7,6 +7,13 @@ probe, not a classifier that could be deployed.
 import torch
 from torch.nn.functional import normalize
 
+from ..chunks import by_rows, chunks
+
+
+def unit_rows(features: torch.Tensor) -> torch.Tensor:
+    """Features (N, D) scaled to unit length, float64."""
+    return normalize(features.double(), dim=1)
+
 
 def class_means(features: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     """Directions of the classes: the mean of unit features per class, scaled to unit length.
@@ -14,9 +21,10 @@ def class_means(features: torch.Tensor, labels: torch.Tensor, num_classes: int) 
     features : (N, D); labels : (N,) int64 in 0..C-1. Returns (C, D) float64; NaN for a class without samples.
     Source: paper section 4 (NCM on normalised features).
     """
-    unit = normalize(features.double(), dim=1)
-    sums = unit.new_zeros(num_classes, unit.shape[1]).index_add_(0, labels, unit)
-    means = normalize(sums, dim=1)
+    sums = features.new_zeros(num_classes, features.shape[1], dtype=torch.float64)
+    for rows in chunks(len(labels)):
+        sums.index_add_(0, labels[rows], unit_rows(features[rows]))
+    means = unit_rows(sums)
     means[torch.bincount(labels, minlength=num_classes) == 0] = torch.nan
     return means
 
@@ -36,5 +44,5 @@ def ncm_scores(features: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
     features : (N, D); means : (C, D) from `class_means`. Returns (N, C) float64, -inf for a class without a mean, so
     that it is never predicted. Source: paper section 4.
     """
-    scores = normalize(features.double(), dim=1) @ means.T
+    scores = by_rows(lambda rows: unit_rows(rows) @ means.T, features)
     return scores.masked_fill(means.isnan().any(1), -torch.inf)
