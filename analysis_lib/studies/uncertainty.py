@@ -22,6 +22,7 @@ from ..analysis.stats.bootstrap import draw_cluster_resamples
 from ..analysis.stats.claims import BEFORE, Contrast, State, change
 from ..analysis.stats.sample_numbers import SampleNumbers, sample_numbers
 from ..core.class_split import ClassSplit
+from ..core.errors import UserError
 from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for
 from ..runs.outputs import Outputs
@@ -136,7 +137,8 @@ def gamma_intervals(runs: RunSet, resamples: int = 200) -> pd.DataFrame:
     """95 % intervals of each estimator's gamma over the fine-tuning samples: columns seed, method, gamma, low, high, n.
 
     A bootstrap over the clusters of the rows that the estimator uses, each fold's rows among them. The networks are
-    held fixed. Transductive estimators are left out. n : fine-tuning images. Source: ours.
+    held fixed. A draw that leaves an estimator without the rows that it needs, such as all held-out ones of a fold, has
+    no gamma and is passed over. Transductive estimators are left out. n : fine-tuning images. Source: ours.
     """
     methods = offered(calibration.evidence(runs, runs.specs[0]).holds & {PRETRAINED, HALVES, THIRDS})
     found = []
@@ -147,12 +149,20 @@ def gamma_intervals(runs: RunSet, resamples: int = 200) -> pd.DataFrame:
         drawn = []
         for counts in sample_counts:
             some = _redrawn(whole, counts, generator)
-            drawn.append({method: estimate_gamma(method, some) for method in methods})
-        ends = pd.DataFrame(drawn).quantile([0.025, 0.975])
+            drawn.append({method: _gamma_or_none(method, some) for method in methods})
+        ends = pd.DataFrame(drawn, dtype=float).quantile([0.025, 0.975])
         for method in methods:
             low, high = ends[method]
             found.append((spec.seed, method, estimate_gamma(method, whole), low, high, len(whole.labels)))
     return pd.DataFrame(found, columns=["seed", "method", "gamma", "low", "high", "n"])
+
+
+def _gamma_or_none(method: str, evidence: Evidence) -> float | None:
+    """The estimate, or None where the drawn rows do not suffice for one."""
+    try:
+        return estimate_gamma(method, evidence)
+    except UserError:
+        return None
 
 
 def _redrawn(whole: Evidence, counts: torch.Tensor, generator: torch.Generator) -> Evidence:
