@@ -9,6 +9,8 @@ PROCESSES ?= 2
 # a network of your own to start from: MODEL=resnet50 WEIGHTS=path, or WEIGHTS=folder alone; `timm` is what timm downloads
 MODEL ?=
 WEIGHTS ?=
+# pixels of its images, where they are not to be as many as the network states
+IMAGE_SIZE ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 .DEFAULT_GOAL := help
@@ -71,7 +73,7 @@ $(DONE)/settings: FORCE
 # the manifest's head changes only if it names another network, and only then do the runs start again
 ifneq ($(MODEL)$(WEIGHTS),)
 data_manifests/$(BENCHMARK).json: $(READY) FORCE
-	$(PY) -m analysis_lib manifest network $(BENCHMARK) $(if $(MODEL),--model $(MODEL)) --weights $(or $(WEIGHTS),timm)
+	$(PY) -m analysis_lib manifest network $(BENCHMARK) $(if $(MODEL),--model $(MODEL)) --weights $(or $(WEIGHTS),timm) $(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE))
 endif
 
 $(DONE)/runs: $(READY) $(MAKING) $(DONE)/settings

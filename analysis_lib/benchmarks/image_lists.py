@@ -25,12 +25,14 @@ class Source:
     classes : the class of each file as written, a name or an id.
     names : the sorted names of all class sub-folders, or the manifest's classes; empty for a list file.
     where : what was opened, for messages.
+    seen : the seen classes that a manifest lists; else empty.
     """
 
     files: list[Path]
     classes: list[str]
     names: list[str]
     where: str
+    seen: Sequence[str] = ()
 
     def labels(self, names: Sequence[str], num_classes: int) -> torch.Tensor:
         """(N,) int64. Raises UserError for a class that is neither a name nor an id."""

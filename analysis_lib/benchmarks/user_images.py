@@ -85,7 +85,8 @@ def _open_manifest(path: Path, part: str) -> Source:
         )
     refuse_outside(files, folder)
     classes = [manifest.class_names[label] for label in body["label"]]
-    return Source(files, classes, manifest.class_names, paths.display(path))
+    seen = manifest.head.seen if isinstance(manifest.head.seen, list) else ()
+    return Source(files, classes, manifest.class_names, paths.display(path), seen)
 
 
 def class_names(sources: Sequence[Source], num_classes: int) -> list[str]:

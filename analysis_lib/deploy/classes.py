@@ -54,8 +54,15 @@ def read_seen(seen: str, names: Sequence[str], num_classes: int, network: UserNe
 
     network : whose synonyms of the names are understood too.
     """
-    meant = [_name(part, names, network) for part in external_files.read_listed(seen)]
-    return ClassSplit(num_classes, [class_id(part, names, num_classes, "--seen") for part in meant])
+    return split_of(external_files.read_listed(seen), names, num_classes, network, "--seen")
+
+
+def split_of(
+    written: Sequence[str], names: Sequence[str], num_classes: int, network: UserNetwork | None, where: str
+) -> ClassSplit:
+    """The split whose seen classes are written as names, synonyms of them, or ids. Raises UserError."""
+    meant = [_name(part, names, network) for part in written]
+    return ClassSplit(num_classes, [class_id(part, names, num_classes, where) for part in meant])
 
 
 def occurring(source: Source, labels: torch.Tensor, num_classes: int) -> ClassSplit:

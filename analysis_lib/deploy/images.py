@@ -16,7 +16,7 @@ from ..core.class_split import ClassSplit
 from ..core.errors import UserError
 from ..models.adapter import Adapter
 from ..models.user_network import UserNetwork
-from .classes import check_held_out, check_test, occurring, read_names, read_seen, understood
+from .classes import check_held_out, check_test, occurring, read_names, read_seen, split_of, understood
 from .collect import collect_logits, collect_unlabelled, refuse_absent
 
 
@@ -119,8 +119,8 @@ class Images:
 def open_images(arguments: argparse.Namespace, network: UserNetwork, held_out: Path | None = None) -> Images:
     """The images of --data, --test, --unlabelled and of `held_out`, for a network. Decodes none.
 
-    Without --seen, the seen classes are those of --data. Raises UserError for sources, names, labels and classes that
-    do not fit together.
+    Without --seen, the seen classes are those that a manifest lists, else those of --data. Raises UserError for
+    sources, names, labels and classes that do not fit together.
     """
     num_classes = network.model.num_classes
     sources = [open_source(arguments.data, "train")]
@@ -134,10 +134,12 @@ def open_images(arguments: argparse.Namespace, network: UserNetwork, held_out: P
     data = [LabelledFiles(source.files, source.labels(names, num_classes)) for source in sources]
     own, test = data[0], data[1] if arguments.test else None
     held = data[-1] if held_out else None
-    if arguments.seen is None:
-        split = occurring(sources[0], own.labels, num_classes)
-    else:
+    if arguments.seen is not None:
         split = read_seen(arguments.seen, names, num_classes, network)
+    elif sources[0].seen:
+        split = split_of(sources[0].seen, names, num_classes, network, sources[0].where)
+    else:
+        split = occurring(sources[0], own.labels, num_classes)
     if is_manifest(arguments.data):  # it lists the absent classes' training images too
         own = own.where(split.is_seen(own.labels))
     refuse_absent(own.labels, split)
