@@ -69,10 +69,10 @@ def test_from_a_folder_to_notebooks_and_a_calibrated_checkpoint(project, photos,
 
 
 def test_make_reproduce_imports_the_network_and_runs_every_notebook():
-    command = ["make", "-n", "reproduce", "BENCHMARK=mine", "MODEL=resnet50", "WEIGHTS=stock.safetensors"]
+    command = ["make", "-n", "reproduce", "BENCHMARK=digits", "MODEL=resnet50", "WEIGHTS=stock.safetensors"]
     lines = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
-    own = [line for line in lines if "-m analysis_lib" in line]
-    assert "manifest network mine --model resnet50 --weights stock.safetensors" in own[0]
-    assert " run mine " in own[1]
+    own = [line for line in lines if "-m analysis_lib " in line]
+    assert "manifest network digits --model resnet50 --weights stock.safetensors" in own[0]
+    assert " run digits " in own[1]
     notebooks = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
     assert sorted(line.split("notebooks/")[1].split()[0] for line in own[2:]) == [path.name for path in notebooks]
