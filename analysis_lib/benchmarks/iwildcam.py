@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from ..core import external_files
 from ..core.errors import UserError, unknown
 from ..core.progress import log
 from ..core.seeds import generator_for
@@ -88,7 +89,7 @@ def _read(folder: Path) -> pd.DataFrame:
     file = folder / "metadata.csv"
     if not file.is_file() or not (folder / "categories.csv").is_file() or not (folder / "train").is_dir():
         raise wrong_tree(folder, "metadata.csv, categories.csv and the images in train/")
-    table = pd.read_csv(file)
+    table = external_files.read_table(file)
     place, sequence = (next((name for name in names if name in table), names[-1]) for names in (PLACES, SEQUENCES))
     lacking = [name for name in ("split", place, sequence, "datetime", "y", "filename") if name not in table]
     if lacking:
@@ -113,7 +114,7 @@ def _read(folder: Path) -> pd.DataFrame:
 
 def _names(folder: Path) -> dict[int, str]:
     """The name of each class number."""
-    table = pd.read_csv(folder / "categories.csv")
+    table = external_files.read_table(folder / "categories.csv")
     if not {"y", "name"} <= set(table):
         raise wrong_tree(folder, "a categories.csv with the columns y and name")
     return dict(zip(table["y"], table["name"]))

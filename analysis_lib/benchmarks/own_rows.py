@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core import paths
+from ..core import external_files, paths
 from ..core.errors import UserError, unknown
 from ..core.progress import log
 from .image_lists import class_folders, located, read_folder, read_list, refuse
@@ -101,11 +101,7 @@ def _read(path: Path, root: Path | None, headers: Mapping[str, str]) -> tuple[pd
 
 def _read_table(path: Path, folder: Path, headers: Mapping[str, str]) -> pd.DataFrame:
     """The rows of a table. Raises UserError that names the column, or counts the lines that break a rule."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        reason = str(error).splitlines()[0]
-        raise UserError(f"cannot read {paths.display(path)} ({reason}); give a CSV file with a header") from None
+    table = external_files.read_table(path, dtype=str, keep_default_na=False, na_values=[""])
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes the cells that are too many for row names
         raise UserError(f"{paths.display(path)} has lines with more cells than its header; quote cells with commas")
     columns = _columns(path, list(table.columns), headers)

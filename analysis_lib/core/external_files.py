@@ -42,6 +42,15 @@ def read_listed(written: str) -> list[str]:
     return [part.strip() for part in written.split(",") if part.strip()]
 
 
+def read_table(path: Path, **options) -> pd.DataFrame:
+    """The table of a CSV file with a header, by the options of `pandas.read_csv`. Raises UserError."""
+    try:
+        return pd.read_csv(path, encoding="utf-8-sig", **options)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        reason = str(error).splitlines()[0]
+        raise UserError(f"cannot read {paths.display(path)} ({reason}); give a CSV file with a header") from None
+
+
 def read_json(path: Path) -> dict:
     """The object in a JSON file. Raises UserError."""
     try:

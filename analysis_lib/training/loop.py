@@ -26,8 +26,13 @@ def train(
     """Train `model` in place on the data and leave it at the last epoch.
 
     `after_epoch(0, model)` is called for the untrained model, then once per epoch. At learning rate 0, and where the
-    method freezes every weight, only BatchNorm's statistics move. Raises UserError when the loss is not finite.
+    method freezes every weight, only BatchNorm's statistics move. Raises UserError for a single image, which gives
+    BatchNorm no variance, and when the loss is not finite.
     """
+    if len(data.rows) < 2:
+        raise UserError(
+            f"run {spec.run_id} has {len(data.rows)} image to train on, and needs 2; give more images of the seen classes"
+        )
     method.prepare(model, data)
     trained = spec.lr > 0 and any(parameter.requires_grad for parameter in model.parameters())
     optimizer = create_optimizer(parameter_groups(model, spec), spec) if trained else None

@@ -81,3 +81,12 @@ def test_older_exports_name_their_columns_otherwise(tree):
     metadata = tree / "metadata.csv"
     metadata.write_text(metadata.read_text().replace("location_remapped", "a").replace("sequence_remapped", "b"))
     assert set(iwildcam.collect(tree, ["107"]).rows.query("split == 'test'")["place"]) == {"107"}
+
+
+def test_tables_that_are_none_are_named(tree):
+    (tree / "metadata.csv").write_text('a,b\n"open,1\n')
+    with pytest.raises(UserError, match=r"cannot read .*metadata.csv .*give a CSV file with a header"):
+        iwildcam.collect(tree, ["7"])
+    (tree / "metadata.csv").write_text("")
+    with pytest.raises(UserError, match=r"cannot read .*metadata.csv .*give a CSV file with a header"):
+        iwildcam.collect(tree, ["7"])

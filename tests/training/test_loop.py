@@ -482,3 +482,11 @@ def test_every_optimizer_of_the_study_takes_a_step(random):
             optimizer.step()
             assert (weight < 1).all(), name
             assert optimizer.defaults["lr"] == 0.1 and optimizer.defaults["weight_decay"] == 1e-4
+
+
+def test_a_single_image_is_refused(planned):
+    manifest = load_manifest("digits")
+    model = create.create_model("digits_cnn", 10)
+    data = TrainingData(load_images(manifest), manifest.labels, torch.tensor([3]), 32, lambda x, g: x, "one")
+    with pytest.raises(UserError, match="has 1 image to train on, and needs 2"):
+        loop.train(model, FineTune(), data, planned, lambda epoch, model: None)
