@@ -31,7 +31,7 @@ def train(
     """
     if len(data.rows) < 2:
         raise UserError(
-            f"run {spec.run_id} has {len(data.rows)} image to train on, and needs 2; give more images of the seen classes"
+            f"run {spec.run_id} has {len(data.rows)} image to train on and needs 2; give more images of seen classes"
         )
     method.prepare(model, data)
     trained = spec.lr > 0 and any(parameter.requires_grad for parameter in model.parameters())

@@ -488,5 +488,5 @@ def test_a_single_image_is_refused(planned):
     manifest = load_manifest("digits")
     model = create.create_model("digits_cnn", 10)
     data = TrainingData(load_images(manifest), manifest.labels, torch.tensor([3]), 32, lambda x, g: x, "one")
-    with pytest.raises(UserError, match="has 1 image to train on, and needs 2"):
+    with pytest.raises(UserError, match="has 1 image to train on and needs 2"):
         loop.train(model, FineTune(), data, planned, lambda epoch, model: None)
