@@ -31,7 +31,7 @@ from analysis_lib.runs.run_set import FINE_TUNED, PRE_TRAINED, RunSet
 from analysis_lib.studies import calibration, estimator_grid, posthoc, uncertainty
 
 SEEDS = 3
-ITERATIONS = 5  # of a solver
+ITERATIONS = 12  # of a solver: more than the steps that L-BFGS remembers
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Images that are decoded from their files when they are needed, ahead of time by worker processes."""
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +53,7 @@ class StreamedImages:
             self._reader,
             batch_sampler=map(self._files, batches),
             collate_fn=_as_it_is,
+            worker_init_fn=_end_with_parent,
             num_workers=min(resources.worker_processes(), len(batches)),
             multiprocessing_context=forks,
             generator=torch.Generator(),  # else it would draw from the stream that dropout draws from
@@ -80,6 +83,16 @@ class _Reader:
 
 def _as_it_is(batch):
     return batch
+
+
+def _end_with_parent(worker: int) -> None:
+    """Let this worker end when the process that uses it is killed; torch watches another, from which it was forked."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def in_order(images: torch.Tensor | StreamedImages, batches: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:

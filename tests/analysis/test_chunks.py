@@ -68,8 +68,8 @@ def test_products_with_chunks_are_equal_up_to_rounding(samples, monkeypatch):
     assert some.isinf().sum() == whole.isinf().sum() == N
 
 
-def test_centring_makes_no_second_copy_and_keeps_its_bytes(samples):
+def test_centred_features_are_equal_bytes(samples, monkeypatch):
     features, _, _ = samples
-    centred = features.double() - features.double().mean(0)
-    assert torch.equal(feature_space._centred(features), centred)
-    assert torch.equal(feature_space._centred(features.double()), centred)
+    some, whole = in_chunks_and_whole(monkeypatch, lambda: feature_space._centred(features))
+    assert torch.equal(some, whole)
+    assert torch.equal(whole, features.double() - features.double().mean(0))

@@ -3,6 +3,9 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +23,7 @@ from analysis_lib.core import files, paths, resources
 from analysis_lib.models.create import create_random_model
 from analysis_lib.runs import execute, plan
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 N = 40
 
 
@@ -146,6 +150,23 @@ def test_a_worker_that_is_killed_does_not_leave_the_others_waiting(pictures, sma
         list(batches)
     del batches
     assert not multiprocessing.active_children()
+
+
+KILLED = """
+import os, signal, torch
+from analysis_lib.benchmarks.images import load_images
+from analysis_lib.benchmarks.manifest import load_manifest
+from analysis_lib.benchmarks.stream import in_order
+batches = in_order(load_images(load_manifest("mine")), torch.arange(40).split(2))
+next(batches)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_when_the_process_that_uses_them_is_killed(pictures, small_budget):
+    process = subprocess.Popen([sys.executable, "-c", KILLED], stderr=subprocess.PIPE, cwd=REPOSITORY)
+    process.communicate(timeout=120)  # comes back once nobody holds the pipe: a worker that lives on would
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_workers_end_with_a_training_that_is_interrupted(pictures, small_budget):

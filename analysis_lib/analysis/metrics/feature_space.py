@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ...core.errors import UserError
+from ..chunks import by_rows
 
 
 def linear_cka(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -102,7 +103,8 @@ def joint_tsne(before: torch.Tensor, after: torch.Tensor, seed: int) -> tuple[to
 
 
 def _centred(features: torch.Tensor) -> torch.Tensor:
-    return features - features.double().mean(0)  # float64 without a second float64 copy of the features
+    mean = features.double().mean(0)
+    return by_rows(lambda rows: rows.double() - mean, features)
 
 
 def _stacked(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:

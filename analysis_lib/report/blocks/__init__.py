@@ -10,11 +10,13 @@ from .calibration import accuracy, against, against_pretrained, learning_rates, 
 from .claims import claims, verdicts
 from .estimators import absent_share, estimators, label_shift
 from .explanation import first_step, gain_prediction, head, step_check, toy
+from .memory import memory, memory_peak, memory_size
 from .methods import forgetting, method_choice, method_claims, method_costs, method_differences, methods, sequence, wise
 from .origin import classes, groups, images, licences, made_on, minutes, overview, processors, processors_before
 from .temporal import temporal, temporal_claims
 
-WITHOUT_MEANS = {"overview": overview, "licences": licences}  # counts and names: no n to tell
+# counts, names and single measurements: no n to tell
+WITHOUT_MEANS = {"overview": overview, "licences": licences, "memory": memory}
 TABLES = {
     function.__name__: function
     for function in (
@@ -50,5 +52,6 @@ TABLES = {
 }
 TABLES |= WITHOUT_MEANS
 VALUES = {
-    function.__name__: function for function in (made_on, mean, against, images, groups, classes, verdicts, minutes)
+    function.__name__: function
+    for function in (made_on, mean, against, images, groups, classes, verdicts, minutes, memory_peak, memory_size)
 }
