@@ -1,4 +1,4 @@
-"""From a folder of 300 images in 12 classes and a stock ImageNet checkpoint to notebooks and a calibrated checkpoint."""
+"""From 300 images in 12 class folders and a stock ImageNet checkpoint to notebooks and a calibrated checkpoint."""
 
 import json
 import subprocess
