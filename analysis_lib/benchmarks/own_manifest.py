@@ -69,6 +69,10 @@ def create_manifest(own: OwnData) -> Manifest:
     refuse_empty(rows.loc[rows["split"] != SOURCE, "label"], names, where)
     seen = parse_seen(own.seen, names)
     folder = Path(os.path.commonpath(roots))
+    title = own.title or f"Images of {own.data.resolve().name}"
+    for text in (title, str(folder)):
+        if UNWRITABLE.search(text):
+            raise UserError(f"{text!a} has control characters or is no UTF-8; rename the folder or give a --title")
     refuse_outside(rows["file"].tolist(), folder)
     rows["path"] = _relative_paths(rows["file"].tolist(), folder)
     rows["group"] = _groups(rows, own.group)
@@ -79,7 +83,6 @@ def create_manifest(own: OwnData) -> Manifest:
     _log_findings(rows, names)
     known = [column for column in OPTIONAL if rows[column].notna().any()]
     rows = rows[["path", "label", "split", "group", "sha256", *known]]
-    title = own.title or f"Images of {own.data.resolve().name}"
     return write_manifest(own.name, folder, rows, names, head | {"title": title, "seen": seen})
 
 

@@ -284,6 +284,7 @@ REFUSED = {  # what is odd, further options, and the sentence
     "share": ("--seen 1.0", "--seen 1.0 of 4 classes leaves no seen or no absent class"),
     "small share": ("--seen 0.1", "--seen 0.1 of 4 classes leaves no seen"),
     "test share": ("--test-share 1", "--test-share is 1.0; give a share between 0 and 1"),
+    "title": ("--title \udc80", "'.udc80' has control characters or is no UTF-8"),
     "model tag": ("--model resnet18.mine", r"timm has no 'resnet18.mine' .*leave out what follows the dot"),
     "model size": ("--model test_vit --image-size 100", "test_vit takes images of 160 pixels only"),
     "model": ("--model resnet-18", r"unknown timm architecture 'resnet-18' \(did you mean 'resnet18'\?\)"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from analysis_lib import UserError
+from analysis_lib.models.create import create_model
 from analysis_lib.models.likely_architecture import likely_sentence
 from analysis_lib.models.user_network import open_network
 from tests.models.ecosystem import save_timm, save_transformers
@@ -32,6 +33,12 @@ def test_a_config_of_timm(tmp_path, fields, sentence):
     changed(tmp_path / "folder" / "config.json", **fields)
     with pytest.raises(UserError, match=sentence):
         open_network(None, tmp_path / "folder")
+
+
+def test_a_model_name_leads_out_of_no_folder(project):
+    save_transformers(project / "folder")
+    with pytest.raises(UserError, match="the project has no configuration of 'transformers/../../folder/config'"):
+        create_model("transformers/../../folder/config", 2)
 
 
 @pytest.mark.parametrize("fields", [{"hidden_size": "wide"}, {"num_attention_heads": 0}])
