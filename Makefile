@@ -73,7 +73,7 @@ $(DONE)/settings: FORCE
 # the manifest's head changes only if it names another network, and only then do the runs start again
 ifneq ($(MODEL)$(WEIGHTS),)
 data_manifests/$(BENCHMARK).json: $(READY) FORCE
-	$(PY) -m analysis_lib manifest network $(BENCHMARK) $(if $(MODEL),--model $(MODEL)) --weights $(or $(WEIGHTS),timm) $(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE))
+	$(PY) -m analysis_lib manifest network $(BENCHMARK) $(if $(MODEL),--model $(MODEL)) --weights "$(or $(WEIGHTS),timm)" $(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE))
 endif
 
 $(DONE)/runs: $(READY) $(MAKING) $(DONE)/settings

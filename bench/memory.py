@@ -4,9 +4,9 @@ python bench/memory.py                                        # minutes, and 3 G
 python bench/memory.py --scale 0.1 --only "linear probe,CKA"  # a quick look
 python bench/memory.py --output docs/reference/memory.csv     # for maintainers: the table that docs/large_data.md shows
 
-Two networks have random Outputs on as many training as test images. Solvers stop after a few iterations: how many they
-take changes their time, not their memory. Seconds are those of the processor, so that other work beside it does not
-count.
+Seconds are those of the processor, so that other work beside it does not count. Two networks have random Outputs on as
+many training as test images. Solvers stop after a few iterations: how many they take changes their time, not their
+memory.
 """
 
 import argparse

@@ -93,7 +93,7 @@ def network_fields(model: str, image_size: int | None) -> dict:
     import timm  # heavy, and only needed here
 
     if not timm.is_model(model):
-        raise unknown("model", model, timm.list_models())
+        raise unknown("timm architecture", model, timm.list_models())
     try:
         stated = timm.models.get_pretrained_cfg(model)
     except RuntimeError as error:  # an unknown tag behind the name

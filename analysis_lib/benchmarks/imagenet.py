@@ -41,8 +41,9 @@ def collect(renditions: Renditions, folder: Path, lists: Path | None, columns: i
 
     columns : `renditions.classes` to score over its own classes, or 1000 for a head with all classes of ImageNet, most
     of which may have no image: they count as absent. With `lists`, a copy of the published repository, split and seen
-    classes are the published ones, and their numbers are checked; else the split is ours, and half of the classes are
-    seen, drawn by the seed. Raises UserError for another tree, and for other lists.
+    classes are the published ones, and their numbers are checked. Else the split is ours, and half of the classes with
+    images are seen: drawn by the seed, or once for all seeds where classes without images are absent too. Raises
+    UserError for another tree, and for other lists.
     """
     ids = _wordnet_rows()
     found = class_files(folder)
@@ -51,21 +52,22 @@ def collect(renditions: Renditions, folder: Path, lists: Path | None, columns: i
         raise wrong_tree(folder, f"{renditions.classes} folders named by WordNet ids, such as n01443537/<image>")
     present = sorted(ids[name] for name in found)
     kept = list(range(ALL)) if columns == ALL else present
+    further = columns != renditions.classes  # columns without images
     names = _class_names(kept)
     if lists:
-        rows, seen = _published(renditions, folder, lists, ids)
+        rows, seen = _published(renditions, lists, ids)
     else:
         pairs = [(path, ids[name]) for name, files in found.items() for path in files]
         rows = divided(rows_of(pairs, ""), renditions.name)
-        seen = _drawn(present, renditions) if columns == ALL else None
+        seen = _drawn(present, renditions) if further else None
     rows = rows.assign(label=rows["label"].map(kept.index))
     head = {
-        "title": renditions.title if columns != ALL else f"{renditions.title}, among all classes of ImageNet-1k",
+        "title": f"{renditions.title}, among all classes of ImageNet-1k" if further else renditions.title,
         "class_ids": kept,
         "seen": 0.5 if seen is None else [names[kept.index(row)] for row in seen],
         "recipe": renditions.name,
     }
-    name = renditions.name if columns == renditions.classes else f"{renditions.name}-{ALL}"
+    name = f"{renditions.name}-{ALL}" if further else renditions.name
     return Collection(name, folder, rows, names, head, [renditions.origin])
 
 
@@ -86,9 +88,7 @@ def _class_names(rows: Sequence[int]) -> list[str]:
     return [first[row] if shared[first[row]] == 1 else f"{first[row]} ({info.label_names()[row]})" for row in rows]
 
 
-def _published(
-    renditions: Renditions, folder: Path, repository: Path, ids: dict[str, int]
-) -> tuple[pd.DataFrame, list[int]]:
+def _published(renditions: Renditions, repository: Path, ids: dict[str, int]) -> tuple[pd.DataFrame, list[int]]:
     """Rows and seen classes by the published lists, both with rows of an ImageNet-1k head as labels."""
     parts = []
     for part in ("train", "test"):

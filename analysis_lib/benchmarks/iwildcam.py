@@ -50,6 +50,8 @@ def collect(folder: Path, places: Sequence[str], until: str | None = None) -> Co
     left_out = sorted(set(data.loc[here, "y"]) - set(source["y"]))
     if left_out:
         log(f"classes that occur at no other place are left out: {', '.join(map(str, left_out))}")
+    if target.empty:
+        raise UserError(f"place {', '.join(places)} has no class that occurs at another place; give another place")
     starts = target.groupby("group")["date"].transform("min")
     last = _day(until) if until else starts.sort_values().iloc[(len(starts) - 1) // 2]
     target = target.assign(split=(starts <= last).map({True: "train", False: "test"}))

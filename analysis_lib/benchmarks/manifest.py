@@ -19,7 +19,7 @@ import pandas as pd
 import pydantic
 import torch
 
-from ..core import files, paths
+from ..core import external_files, files, paths
 from ..core.class_split import ClassSplit
 from ..core.errors import UserError, unknown
 from ..core.seeds import generator_for
@@ -167,7 +167,7 @@ def _read_head(path: Path) -> Head:
     try:
         return Head.model_validate_json(_read(path))
     except pydantic.ValidationError as error:
-        raise _first(error, paths.display(path)) from None
+        raise external_files.wrong_field(error, paths.display(path)) from None
 
 
 def read_manifest(head_path: Path) -> Manifest:
@@ -191,15 +191,12 @@ def read_manifest(head_path: Path) -> Manifest:
             f"{paths.display(head_path)}: {len(head.class_ids)} class_ids for {len(head.class_names)} class_names; "
             "give one each"
         )
+    if len(set(head.class_names)) < len(head.class_names):
+        twice = next(name for name in head.class_names if head.class_names.count(name) > 1)
+        raise UserError(f"{paths.display(head_path)} has the class {twice!r} twice in class_names; write each once")
     check_body(body, len(head.class_names), paths.display(body_path))
     digest = hashlib.sha256(head.model_dump_json().encode()).hexdigest()[:12]
     return Manifest(head, body.astype({"label": "int64"}), digest)
-
-
-def _first(error: pydantic.ValidationError, where: str) -> UserError:
-    """The first field that is not as `Head` says."""
-    first = error.errors()[0]
-    return UserError(f"{where}: field {'.'.join(map(str, first['loc']))!r}: {first['msg']}")
 
 
 def _parse(raw: bytes, where: str) -> pd.DataFrame:
@@ -263,7 +260,7 @@ def save_manifest(head: dict, body: pd.DataFrame) -> None:
     try:
         checked = Head.model_validate(head | {"sha256": hashlib.sha256(raw.encode()).hexdigest()})
     except pydantic.ValidationError as error:
-        raise _first(error, head["name"]) from None
+        raise external_files.wrong_field(error, head["name"]) from None
     files.write_text(paths.manifest_body(checked.rows or checked.name), raw)
     save_head(checked)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from ..core import paths
-from ..core.errors import UserError, unknown
+from ..core.errors import UserError
 from ..core.progress import log
 from . import BENCHMARKS
+from .collection import network_fields
 from .image_lists import refuse_outside
 from .manifest import NO_NETWORK, OPTIONAL, SOURCE, UNWRITABLE, Manifest
 from .own_checks import hash_pictures, in_two_subsets, under_two_classes
@@ -21,7 +22,7 @@ from .own_rows import read_rows
 from .own_split import draw_split, merged_groups
 
 TEST_SHARE = 0.2
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "image_size": 224}
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ def create_manifest(own: OwnData) -> Manifest:
     refuse_empty(rows.loc[rows["split"] != SOURCE, "label"], names, where)
     seen = parse_seen(own.seen, names)
     folder = Path(os.path.commonpath(roots))
+    title = own.title or f"Images of {own.data.resolve().name}"
+    for text in (title, str(folder)):
+        if UNWRITABLE.search(text):
+            raise UserError(f"{text!a} has control characters or is no UTF-8; rename the folder or give a --title")
     refuse_outside(rows["file"].tolist(), folder)
     rows["path"] = _relative_paths(rows["file"].tolist(), folder)
     rows["group"] = _groups(rows, own.group)
@@ -78,7 +83,6 @@ def create_manifest(own: OwnData) -> Manifest:
     _log_findings(rows, names)
     known = [column for column in OPTIONAL if rows[column].notna().any()]
     rows = rows[["path", "label", "split", "group", "sha256", *known]]
-    title = own.title or f"Images of {own.data.resolve().name}"
     return write_manifest(own.name, folder, rows, names, head | {"title": title, "seen": seen})
 
 
@@ -94,20 +98,13 @@ def _check_name(name: str) -> None:
 
 def _network(own: OwnData) -> dict:
     """The fields of the head that depend on the network, or its defaults until there is one. Raises UserError."""
-    import timm  # heavy, and only needed here
-
-    looks = dict(IMAGENET)
-    if own.model and not timm.is_model(own.model):
-        raise unknown("timm architecture", own.model, timm.list_models())
+    if own.image_size is not None and own.image_size < 1:
+        raise UserError(f"--image-size is {own.image_size}; give a positive number")
     if own.model:
-        stated = timm.get_pretrained_cfg(own.model)
-        looks = {"mean": stated.mean, "std": stated.std, "image_size": stated.input_size[1]}
-    if own.image_size is not None:
-        if own.image_size < 1:
-            raise UserError(f"--image-size is {own.image_size}; give a positive number")
-        looks["image_size"] = own.image_size
+        looks = network_fields(own.model, own.image_size)
+    else:
+        looks = IMAGENET | {"model": NO_NETWORK, "image_size": own.image_size or 224}
     return looks | {
-        "model": own.model or NO_NETWORK,
         "weights": SOURCE if own.source else NO_NETWORK,
         "augmentation": {"scale": (0.7, 1.0), "flip": True},
     }

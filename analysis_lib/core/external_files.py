@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydantic
 import safetensors
 import torch
 
@@ -60,6 +61,12 @@ def read_json(path: Path) -> dict:
     if not isinstance(value, dict):
         raise UserError(f"{paths.display(path)} holds a {type(value).__name__}; give a JSON file with an object")
     return value
+
+
+def wrong_field(error: pydantic.ValidationError, where: str) -> UserError:
+    """The error for the first field that is not as its model says."""
+    first = error.errors()[0]
+    return UserError(f"{where}: field {'.'.join(map(str, first['loc']))!r}: {first['msg']}")
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

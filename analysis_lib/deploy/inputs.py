@@ -91,13 +91,20 @@ def from_images(arguments: argparse.Namespace, recipe: FoldRecipe | None) -> Inp
         check_classes(images.own.labels, images.split)
     pretrained = None
     if arguments.pretrained:
-        pretrained = open_cut(arguments, arguments.pretrained).model.to(device)
-        if pretrained.num_classes != model.num_classes:
+        pretrained = open_cut(arguments, arguments.pretrained)
+        if pretrained.model.num_classes != model.num_classes:
             raise UserError(
-                f"{paths.display(arguments.pretrained)} has {pretrained.num_classes} outputs and "
+                f"{paths.display(arguments.pretrained)} has {pretrained.model.num_classes} outputs and "
                 f"{paths.display(arguments.checkpoint)} {model.num_classes}; give the pre-trained head the same "
                 "classes in the same order"
             )
+        named = network.own_names, pretrained.own_names
+        if all(named) and named[0].names != named[1].names:
+            raise UserError(
+                f"{paths.display(arguments.pretrained)} and {paths.display(arguments.checkpoint)} name their outputs "
+                "differently, or in another order; give networks with the same names"
+            )
+        pretrained = pretrained.model.to(device)
 
     def measure() -> Measured:
         found = images.measure(model, pretrained)

@@ -46,6 +46,8 @@ def output_paths(arguments: argparse.Namespace, suffix: str, inputs: Sequence[st
     Raises UserError for paths that cannot be written, or that are inputs too.
     """
     output = arguments.output
+    if not output.name:
+        raise UserError(f"--output is {str(output)!r}, which has no name of its own; name a file or folder to write")
     if suffix and output.suffix != suffix:
         raise UserError(f"--output is {paths.display(output)}; its name must end in {suffix} here")
     if not suffix and output.suffix in external_files.WEIGHTS:

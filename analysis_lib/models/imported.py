@@ -9,11 +9,12 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pydantic
 import safetensors.torch
 import torch
 
 from ..benchmarks import describe
-from ..benchmarks.manifest import SOURCE, Manifest, load_manifest, save_head
+from ..benchmarks.manifest import SOURCE, Head, Manifest, load_manifest, save_head
 from ..core import external_files, files, paths
 from ..core.errors import UserError
 from . import transformers_model
@@ -34,8 +35,8 @@ def set_network(
     without its head; the training on source images starts from it.
 
     Returns the manifest as it is read again, the name of the imported weights, and whether the manifest changed.
-    Raises UserError for classes without an output, outputs without names, a network that the studies cannot use, and a
-    source start without source images.
+    Raises UserError for classes without an output, outputs without names, a network that the studies cannot use, looks
+    that no image can have, and a source start without source images.
     """
     manifest = load_manifest(benchmark)
     if source_start and not len(manifest.rows(SOURCE)) and not describe(benchmark).source_images:
@@ -45,13 +46,30 @@ def set_network(
         )
     if not source_start:
         network = _cut_to(manifest, network, classes)
-    name = import_weights(network, len(manifest.class_names), source_start)
     stated = network.model.pretrained_cfg
     own = {"image_size": stated["input_size"][-1], "mean": tuple(stated["mean"]), "std": tuple(stated["std"])}
+    update = {"model": network.arch, "class_ids": None} | own | looks
+    try:
+        head = Head.model_validate(manifest.head.model_dump() | update)
+    except pydantic.ValidationError as error:
+        raise external_files.wrong_field(error, paths.display(network.path)) from None
+    _check_size(network, head.image_size)
+    name = import_weights(network, len(manifest.class_names), source_start)
     start = {"weights": SOURCE, "backbone": name} if source_start else {"weights": name, "backbone": None}
-    update = {"model": network.arch, "class_ids": None} | start | own | looks
-    changed = save_head(manifest.head.model_copy(update=update))
+    changed = save_head(head.model_copy(update=start))
     return load_manifest(benchmark), name, changed
+
+
+def _check_size(network: UserNetwork, size: int) -> None:
+    """Raise UserError if the network does not take images of that size."""
+    try:
+        with torch.inference_mode():
+            network.model(torch.zeros(1, 3, size, size))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{network.arch} takes no images of {size} pixels ({str(error).splitlines()[0]}); leave out --image-size, "
+            "or give another"
+        ) from None
 
 
 def _cut_to(manifest: Manifest, network: UserNetwork, classes: Path | None) -> UserNetwork:

@@ -47,7 +47,10 @@ def _resnet(state: State) -> list[str]:
 
 
 def _transformer(state: State) -> list[str]:
-    width, _, patch, _ = state["patch_embed.proj.weight"].shape
+    patches = state.get("patch_embed.proj.weight")
+    if patches is None or patches.ndim != 4:
+        return []
+    width, _, patch, _ = patches.shape
     return [WIDTHS.get(width, "vit"), f"patch{patch}"]
 
 
@@ -70,7 +73,7 @@ def _convnext(state: State) -> list[str]:
 
 
 def _swin(state: State) -> list[str]:
-    width = len(state["patch_embed.proj.weight"])
+    width = len(state.get("patch_embed.proj.weight", ()))
     deep = _count(state, r"layers\.2\.blocks\.(\d+)\.") > 6
     return [{96: "small" if deep else "tiny", 128: "base", 192: "large"}.get(width, "t")]
 

@@ -3,7 +3,7 @@
 ImageNet's classes have synonyms: `tabby`, `tabby cat` and the WordNet id n02123045 are one class.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -75,7 +75,7 @@ def named(labels: Sequence[str], descriptions: Mapping[str, str] | None = None) 
         elif sum(_plain(_first(text)) == _plain(_first(own)) for text, own in zip(texts, lemmas)) > MOST:
             also = [(own, *own_text.split(", ")) for own, own_text in zip(ids, lemmas)]
     names = [_first(text) if text != label or also[k] else label for k, (label, text) in enumerate(zip(labels, texts))]
-    repeated = {name for name in names if names.count(name) > 1}
+    repeated = {name for name, times in Counter(names).items() if times > 1}
     names = [f"{name} ({also[k][0] if also[k] else k})" if name in repeated else name for k, name in enumerate(names)]
     writings = [
         [[name] for name in names],

@@ -26,13 +26,17 @@ def has_weights(name: str) -> bool:
 def named_weights(name: str, model: nn.Module, class_ids: list[int] | None) -> dict[str, torch.Tensor]:
     """The state dict of weights of that name for `model`. Imported weights have the model's own tensors.
 
-    Raises UserError for weights that do not exist, and as `packaged_weights`.
+    Raises UserError for weights that do not exist or do not fit, and as `packaged_weights`.
     """
+    from .user_weights import check_fit  # heavy, and only needed here
+
     if name in WEIGHTS:
         return packaged_weights(name, model, class_ids)
     if not has_weights(name):
         raise unknown("weights", name, WEIGHTS)
-    return files.read_tensors(paths.imported_weights(name))
+    state = files.read_tensors(paths.imported_weights(name))
+    check_fit(model.state_dict(), state, "the benchmark's model", paths.imported_weights(name))
+    return state
 
 
 def imported_backbone(name: str) -> dict[str, torch.Tensor]:

@@ -4,6 +4,8 @@ import json
 import tempfile
 from pathlib import Path
 
+import pydantic
+
 from ..core import external_files, paths
 from ..core.errors import UserError
 from .adapter import Adapter
@@ -11,6 +13,17 @@ from .transformers_model import adapted, library
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 INTERPOLATIONS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers, which the files hold
+
+
+class _Processor(pydantic.BaseModel):
+    """What is read of a processor's file."""
+
+    size: pydantic.PositiveInt | dict[str, pydantic.PositiveInt | None] | None = None
+    crop_size: pydantic.PositiveInt | dict[str, pydantic.PositiveInt | None] | None = None
+    crop_pct: float | None = None
+    image_mean: tuple[float, float, float] | None = None
+    image_std: tuple[float, float, float] | None = None
+    resample: int | None = None
 
 
 def load(folder: Path, config: dict) -> Adapter:
@@ -33,7 +46,7 @@ def load(folder: Path, config: dict) -> Adapter:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001 (damaged weights and configurations make it raise anything)
         raise UserError(
             f"transformers cannot open {paths.display(folder)} as an image classifier "
             f"({(str(error) or type(error).__name__).strip().splitlines()[0]}); give a folder of "
@@ -59,9 +72,13 @@ def _check_found(found: dict, folder: Path, config: dict) -> None:
 
 
 def _looks(folder: Path, config) -> dict:
-    """Size, scaling and interpolation as the processor's file says, under timm's names."""
+    """Size, scaling and interpolation as the processor's file says, under timm's names. Raises UserError."""
     path = folder / PROCESSORS[0]
     said = external_files.read_json(path) if path.is_file() else {}
+    try:
+        _Processor.model_validate(said)
+    except pydantic.ValidationError as error:
+        raise external_files.wrong_field(error, paths.display(path)) from None
     own = getattr(config, "image_size", None) or 224
     stated = said.get("size") or (own if isinstance(own, int) else own[0])
     resized = stated if isinstance(stated, int) else stated.get("height") or stated.get("shortest_edge")
@@ -69,6 +86,8 @@ def _looks(folder: Path, config) -> dict:
     if said.get("do_center_crop"):
         crop = said.get("crop_size") or resized
         side = crop if isinstance(crop, int) else crop.get("height") or crop.get("shortest_edge")
+    if not side or not resized:
+        raise UserError(f"{paths.display(path)} states no height and no shortest edge in its sizes; add one")
     share = side / resized
     if "crop_pct" in said and side == resized and side < 384:  # ConvNeXT's processor crops so below 384 pixels
         share = said["crop_pct"] or 1.0

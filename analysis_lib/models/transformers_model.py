@@ -62,8 +62,9 @@ def _shaping(config: dict) -> str:
 
 def create(name: str, num_classes: int) -> Adapter:
     """The classifier with timm's interface, randomly initialised. Raises UserError for an unknown name."""
-    path = paths.imported_config(name.removeprefix(PREFIX))
-    if not path.is_file():
+    own = name.removeprefix(PREFIX)
+    path = paths.imported_config(own)
+    if "/" in own or not path.is_file():  # a manifest may name anything
         raise UserError(
             f"the project has no configuration of {name!r}; import the folder again with `python -m analysis_lib "
             "manifest network`"

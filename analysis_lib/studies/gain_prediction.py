@@ -86,7 +86,10 @@ def _by_subset(table: pd.DataFrame, images: str) -> dict:
     """The rows of one kind of images as tensors (H, U) by column, by split, half and class, and `absent`, the names."""
     part = table[table["images"] == images].sort_values(["split", "half", "absent"])
     absent = part["absent"].unique()
-    columns = {name: torch.tensor(part[name].to_numpy()).view(-1, len(absent)) for name in (*PREDICTORS, *OUTCOMES)}
+    subsets = part.groupby(["split", "half"]).ngroups or 2  # two empty halves where every class has a single cluster
+    columns = {
+        name: torch.tensor(part[name].to_numpy()).view(subsets, len(absent)) for name in (*PREDICTORS, *OUTCOMES)
+    }
     return columns | {"absent": absent}
 
 

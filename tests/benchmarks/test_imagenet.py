@@ -58,6 +58,13 @@ def test_sketches_have_their_own_lists(tmp_path, small, lists):
     assert "n01443537/sketch_0.JPEG" in set(found.rows["path"])
 
 
+def test_a_data_set_with_images_of_all_classes_has_no_further_ones(tmp_path, small, monkeypatch):
+    monkeypatch.setattr(imagenet, "ALL", 4)
+    monkeypatch.setattr(imagenet, "_wordnet_rows", lambda: {name: row for row, name in enumerate(WORDNET.values())})
+    found = imagenet_s.collect(paper_trees.renditions(tmp_path / "sketch"))
+    assert found.head["seen"] == 0.5 and found.head["title"] == "ImageNet-Sketch" and found.name == "imagenet-s"
+
+
 @pytest.mark.parametrize("published", [True, False])
 def test_among_all_classes_those_without_images_are_absent(tree, lists, published):
     found = imagenet_r.collect(tree, lists if published else None, columns=1000)

@@ -56,11 +56,16 @@ def test_what_cannot_be_is_refused(tree):
         iwildcam.collect(tree, ["7", "9"])
     with pytest.raises(UserError, match="place 8: 1 classes occur up to 2013-01-02 and 0 only later"):
         iwildcam.collect(tree, ["8"])
+    metadata = tree / "metadata.csv"
+    alone = metadata.read_text()
+    metadata.write_text(alone.replace("train,1,", "val,1,"))
+    with pytest.raises(UserError, match="place 7 has no class that occurs at another place; give another place"):
+        iwildcam.collect(tree, ["7"])
+    metadata.write_text(alone)
     with pytest.raises(UserError, match="--until is 'may'; give a day such as"):
         iwildcam.collect(tree, ["7"], "may")
     with pytest.raises(UserError, match="expected metadata.csv, categories.csv and the images in train/, found image0"):
         iwildcam.collect(tree / "train", ["7"])
-    metadata = tree / "metadata.csv"
     whole = metadata.read_text()
     metadata.write_text(whole.replace("datetime", "when"))
     with pytest.raises(UserError, match="expected a metadata.csv with the columns datetime"):

@@ -127,7 +127,7 @@ def test_iwildcam(small):
         (["--task", "Ar-Xx"], r"unknown task 'Ar-Xx'"),
         (["--task", "Ar-Cl", "--name", "../x"], r"--name is '../x'; give letters"),
         (["--task", "Ar-Cl", "--name", "digits"], r"--name is 'digits', the name of another benchmark"),
-        (["--task", "Ar-Cl", "--model", "resnet5"], r"unknown model 'resnet5' \(did you mean 'resnet50'"),
+        (["--task", "Ar-Cl", "--model", "resnet5"], r"unknown timm architecture 'resnet5' \(did you mean 'resnet50'"),
         (["--task", "Ar-Cl", "--model", "resnet50.mine"], r"timm has no 'resnet50.mine'"),
         (["--task", "Ar-Cl", "--model", "test_vit", "--image-size", "16"], r"test_vit takes images of 160 pixels"),
         (["--task", "Ar-Cl", "--image-size", "0"], r"--image-size is 0; give 1 or more"),

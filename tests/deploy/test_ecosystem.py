@@ -148,6 +148,11 @@ def test_calibrate_in_python_takes_a_network_that_answers_with_logits(x):
     [
         ("--checkpoint IN --model resnet18", "in holds transformers/vit-[0-9a-f]{12}, not resnet18; leave out --model"),
         ("--output OUT.safetensors", "the checkpoint is a folder; name a folder to write"),
+        ("--output .", "which has no name of its own; name a file or folder to write"),
+        (
+            "--pretrained OTHER",
+            "other and .*in name their outputs differently, or in another order; give networks with",
+        ),
         ("--output IN", "in is an input too; choose another --output"),
         ("--checkpoint IN/model.safetensors --output OUT.safetensors", "--model is missing"),
         (
@@ -159,7 +164,9 @@ def test_calibrate_in_python_takes_a_network_that_answers_with_logits(x):
 )
 def test_a_mistake_is_one_sentence(images, tmp_path, capsys, options, sentence):
     save_transformers(tmp_path / "in")
+    save_transformers(tmp_path / "other", names=NAMES[::-1])
     capsys.readouterr()
+    options = options.replace("OTHER", str(tmp_path / "other"))
     options = options.replace("IN", str(tmp_path / "in")).replace("OUT", str(tmp_path / "out"))
     assert main([*command("calibrate", images, tmp_path / "in", tmp_path / "out"), *options.split()]) == 2
     error = capsys.readouterr().err

@@ -10,12 +10,14 @@ import timm
 import torch
 from PIL import Image
 
+from analysis_lib import UserError
 from analysis_lib.benchmarks.manifest import load_manifest
 from analysis_lib.benchmarks.own_data import write_manifest
 from analysis_lib.core import files, paths
 from analysis_lib.models.backbone import features_and_logits, head_name
 from analysis_lib.models.create import create_model
 from analysis_lib.models.imported import import_weights
+from analysis_lib.models.pretrained import named_weights
 from analysis_lib.models.stages import stages_and_logits
 from analysis_lib.models.user_network import open_network
 from analysis_lib.runs.execute import execute
@@ -126,9 +128,17 @@ def test_the_name_holds_the_content(project):
     assert import_weights(network, 2) != name
 
 
+def test_weights_that_do_not_fit_are_refused(mine, project):
+    save_timm(project / "in", names=OUTPUTS)
+    assert network_action(project, "--weights", project / "in") == 0
+    with pytest.raises(UserError, match="does not fit the benchmark's model: 2 tensors of another shape, first 'fc"):
+        named_weights(load_manifest("mine").head.weights, create_model("test_resnet", 5), None)
+
+
 def test_mistakes_change_nothing(mine, project, capsys):
     save_transformers(project / "in", names=["ash", "elm", "birch"])
     save_timm(project / "nameless", names=None)
+    save_transformers(project / "whole", names=["ash", "elm", "fir"])
     before = paths.manifest_head("mine").read_bytes()
     mistakes = {
         ("--weights", project / "in"): r"in has no output for 1 of 3 classes: 'fir'; rename the classes",
@@ -136,6 +146,8 @@ def test_mistakes_change_nothing(mine, project, capsys):
         ("--weights", project / "none.pth", "--model", "resnet18"): "there is no file none.pth",
         ("--weights", project / "none.pth"): "--model is missing",
         ("--weights", project / "images"): "cannot read images/config.json",
+        ("--weights", project / "whole", "--mean", "nan", "0", "0"): "field 'mean.0': Input should be a finite number",
+        ("--weights", project / "whole", "--image-size", "48"): "takes no images of 48 pixels (",
     }
     for options, sentence in mistakes.items():
         assert network_action(project, *options) == 2

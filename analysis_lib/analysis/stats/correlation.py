@@ -30,8 +30,9 @@ def spearman_over_groups(
     names = torch.cat(list(items)).unique()
     whole, without = [], []
     for a, b, item in zip(predicted, observed, items):
-        both = ~(a.isnan() | b.isnan()).reshape(-1, len(item)).any(0)
-        a, b = (side.double().reshape(-1, len(item))[:, both] for side in (a, b))
+        a, b = (torch.atleast_2d(side.double()) for side in (a, b))
+        both = ~(a.isnan() | b.isnan()).any(0)
+        a, b = a[:, both], b[:, both]
         own = torch.full((len(names),), torch.nan, dtype=torch.float64)
         if len(a.T) > 2:
             own[torch.searchsorted(names, item[both])] = _without_each(a, b)
