@@ -183,3 +183,11 @@ def test_tidy_keeps_every_number_of_the_whole(classes):
     assert found.index.is_unique
     assert found["random", 1, "c9", "kernel"] == classes[1]["kernel"].iloc[8]
     assert found["dissimilar", 0, "c3", "ncm_gain"] == classes[0]["ncm_gain"].iloc[3]
+
+
+def test_without_a_class_of_two_clusters_no_correlation_is_told(classes):
+    whole = [
+        table[table["images"] != "half"] for table in ([classes] if isinstance(classes, pd.DataFrame) else classes)
+    ]
+    found = gain_prediction.correlations(whole)
+    assert found["mean"].isna().all() and (found["n_classes"] == 0).all() and found["same_images"].notna().any()

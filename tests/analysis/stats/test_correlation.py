@@ -144,3 +144,9 @@ def test_without_an_order_there_is_no_correlation():
 def test_groups_that_do_not_fit_are_refused(predicted, observed, items):
     with pytest.raises(UserError, match="do not fit together"):
         spearman_over_groups(predicted, observed, items)
+
+
+def test_groups_without_entries_have_no_correlation():
+    empty = torch.empty(2, 0)
+    found = spearman_over_groups([empty, empty], [empty, empty], [torch.empty(0, dtype=torch.int64)] * 2)
+    assert all(math.isnan(found[column]) for column in ("mean", "low", "high"))
