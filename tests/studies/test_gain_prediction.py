@@ -186,8 +186,6 @@ def test_tidy_keeps_every_number_of_the_whole(classes):
 
 
 def test_without_a_class_of_two_clusters_no_correlation_is_told(classes):
-    whole = [
-        table[table["images"] != "half"] for table in ([classes] if isinstance(classes, pd.DataFrame) else classes)
-    ]
+    whole = [table[table["images"] != "half"] for table in classes]
     found = gain_prediction.correlations(whole)
     assert found["mean"].isna().all() and (found["n_classes"] == 0).all() and found["same_images"].notna().any()
