@@ -126,7 +126,7 @@ def _day(written: str) -> pd.Timestamp:
     day = pd.to_datetime(written, errors="coerce", format="ISO8601")
     if pd.isna(day):
         raise UserError(f"--until is {written!r}; give a day such as 2013-05-31")
-    return day
+    return day.tz_localize(None)
 
 
 def _first_half(target: pd.DataFrame, absent: set[int]) -> pd.Index:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -35,6 +36,13 @@ FileName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]  # it
 Share = Annotated[float, pydantic.Field(gt=0, le=1)]
 Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise ValueError(f"the class {name!r} is there twice")
+    return names
 
 
 class _Strict(pydantic.BaseModel):
@@ -80,7 +88,7 @@ class Head(_Strict):
     source: str
     builder: str
     licences: list[Licence]
-    class_names: list[str]
+    class_names: Annotated[list[str], pydantic.AfterValidator(_distinct)]
     class_ids: list[int] | None = None
     seen: Share | list[str]
     model: str
@@ -191,9 +199,6 @@ def read_manifest(head_path: Path) -> Manifest:
             f"{paths.display(head_path)}: {len(head.class_ids)} class_ids for {len(head.class_names)} class_names; "
             "give one each"
         )
-    if len(set(head.class_names)) < len(head.class_names):
-        twice = next(name for name in head.class_names if head.class_names.count(name) > 1)
-        raise UserError(f"{paths.display(head_path)} has the class {twice!r} twice in class_names; write each once")
     check_body(body, len(head.class_names), paths.display(body_path))
     digest = hashlib.sha256(head.model_dump_json().encode()).hexdigest()[:12]
     return Manifest(head, body.astype({"label": "int64"}), digest)

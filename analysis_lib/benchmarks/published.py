@@ -55,7 +55,7 @@ def class_order(repository: Path, name: str) -> list[int]:
     file = repository / ORDERS
     try:
         statements = ast.parse(external_files.read_text(file)).body
-    except SyntaxError:
+    except (SyntaxError, MemoryError, RecursionError):  # the last two for what is nested too deeply
         raise UserError(f"{paths.display(file)} is no Python; restore it") from None
     for statement in statements:
         if isinstance(statement, ast.Assign) and any(getattr(goal, "id", "") == name for goal in statement.targets):
@@ -71,7 +71,7 @@ def _literal(value: ast.expr) -> object:
     written = value.args[0] if isinstance(value, ast.Call) and value.args else value
     try:
         return ast.literal_eval(written)
-    except ValueError:
+    except (ValueError, TypeError):
         return None
 
 

@@ -39,8 +39,8 @@ def collect(folder: Path, task: str) -> Collection:
     sides = [set(rows.loc[rows["split"] == side, "label"]) for side in ("train", "test")]
     if sides[0] != sides[1] or len(sides[0]) != len(names):
         raise UserError(
-            f"task {task}: {len(sides[0])} classes have training and {len(sides[1])} test images, and they differ or "
-            "numbers are missing; expected the same classes in both; export the task again"
+            f"task {task}: {len(sides[0])} classes have training and {len(sides[1])} test images, and they differ; "
+            "expected the same classes in both; export the task again"
         )
     head = {"title": f"VTAB, {task}", "seen": 0.5, "recipe": "vtab"}
     return Collection(f"vtab-{task}", own, rows, names, head, [ORIGIN])
@@ -65,9 +65,13 @@ def _from_lists(own: Path) -> tuple[pd.DataFrame, list[str]]:
     rows = pd.concat([*parts, rows_of(read_list(own, TEST_LIST), "test")], ignore_index=True)
     folders = rows["path"].map(lambda path: PurePosixPath(path).parent.name)
     by_label = folders.groupby(rows["label"]).agg(lambda found: found.iloc[0] if found.nunique() == 1 else None)
-    numbers = range(rows["label"].max() + 1)
-    if by_label.isna().any() or by_label.nunique() != len(numbers):
-        return rows, [str(number) for number in numbers]
+    if by_label.index[-1] >= len(by_label):
+        raise UserError(
+            f"task {own.name}: its {len(by_label)} classes are numbered up to {by_label.index[-1]}, so numbers are "
+            "missing; export the task again"
+        )
+    if by_label.isna().any() or by_label.nunique() != len(by_label):
+        return rows, [str(number) for number in by_label.index]
     return rows, by_label.tolist()
 
 

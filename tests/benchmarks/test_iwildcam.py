@@ -35,6 +35,7 @@ def test_a_sequence_is_not_divided_at_midnight(tree):
 def test_until_moves_the_border(tree):
     found = iwildcam.collect(tree, ["7"], "2013-05-01")
     assert found.head["seen"] == ["empty"]
+    assert found.rows.equals(iwildcam.collect(tree, ["7"], "2013-05-01T00:00:00+00:00").rows)
     assert found.rows.query("split == 'train'")["label"].tolist() == [0, 1, 2]
     deer = found.rows.query("label == 1 and place == '7'")
     assert deer.set_index("date")["split"].to_dict() == {

@@ -33,7 +33,9 @@ def test_orders_are_read_and_not_executed(tmp_path):
         class_order(tmp_path, "C")
 
 
-@pytest.mark.parametrize("value", ["torch.arange(3)", "[1, 1]", "[True, 2]", "[-1]", "['a']", "open('x')", "[f()]"])
+@pytest.mark.parametrize(
+    "value", ["torch.arange(3)", "[1, 1]", "[True, 2]", "[-1]", "['a']", "open('x')", "[f()]", "[{[]: 1}]"]
+)
 def test_what_is_no_order_is_refused(tmp_path, value):
     paper_trees.orders(tmp_path, f"A = {value}\n")
     with pytest.raises(UserError, match="A is no list of different class numbers"):

@@ -59,3 +59,11 @@ def test_other_trees_are_refused(tree):
     (tree / "pets/train800.txt").write_text("train/ant/train0.png 0\n")
     with pytest.raises(UserError, match="cannot read .*val200.txt"):
         vtab.collect(tree, "pets")
+
+
+def test_a_number_that_is_missing_is_named(tree):
+    lists(tree, flat=False)
+    file = tree / "pets" / "test.txt"
+    file.write_text(file.read_text().replace(" 2\n", " 999999999\n"))
+    with pytest.raises(UserError, match="its 4 classes are numbered up to 999999999, so numbers are missing"):
+        vtab.collect(tree, "pets")

@@ -157,3 +157,14 @@ def test_weights_that_are_not_imported_yet_are_named(small, capsys):
     assert json.loads(paths.manifest_head("vtab-pets").read_text())["weights"] == "vtab-pets"
     assert main(["run", "vtab-pets", "--profile", "paper"]) == 2
     assert "unknown weights 'vtab-pets'" in capsys.readouterr().err
+
+
+def test_the_manifest_of_other_images_is_not_overwritten(small, capsys):
+    folder = paper_trees.vtab(small / "vtab")
+    assert main(["manifest", "create", str(folder / "pets" / "train"), "--name", "mine"]) == 0
+    before = paths.manifest_head("mine").read_bytes()
+    again = ["manifest", "paper", "vtab", str(folder), "--task", "pets", *NETWORK]
+    assert main([*again, "--name", "mine"]) == 2
+    assert "data_manifests/mine.json is the manifest of other images; choose another --name" in capsys.readouterr().err
+    assert paths.manifest_head("mine").read_bytes() == before
+    assert main(again) == 0 and main(again) == 0, "its own may be made again"

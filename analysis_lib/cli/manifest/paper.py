@@ -112,14 +112,19 @@ def act(arguments: argparse.Namespace) -> None:
 
 
 def _checked_name(name: str, benchmark: str) -> str:
-    """The name of a manifest. Raises UserError for a path, and for the name of another benchmark."""
+    """The name of a manifest. Raises UserError for a path, and for the name of another benchmark or manifest."""
     import re
 
     from ...benchmarks import BENCHMARKS
+    from ...benchmarks.manifest import load_head
+    from ...core import paths
     from ...core.errors import UserError
 
     if not re.fullmatch(PLAIN_NAME, name):
         raise UserError(f"--name is {name!r}; give letters, digits, dots, dashes and underscores only")
     if name in BENCHMARKS and name != benchmark:
         raise UserError(f"--name is {name!r}, the name of another benchmark; give a name of your own")
+    head = paths.manifest_head(name)
+    if head.exists() and load_head(name).recipe != benchmark:
+        raise UserError(f"{paths.display(head)} is the manifest of other images; choose another --name, or delete it")
     return name
