@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
 from PIL import Image
 
 from ..core import paths
 from ..core.errors import UserError, unknown
-from ..core.seeds import generator_for
 from .manifest import SOURCE
+from .own_data import hash_files
+from .own_split import draw_split, merged_groups
 
 TEST_SHARE = 0.3  # of every class, where the data set has no test part of its own
 
@@ -71,17 +71,13 @@ def rows_of(paths_and_labels: Sequence[tuple[str, int]], split: str) -> pd.DataF
     return rows.assign(split=split, group=rows["path"])
 
 
-def divided(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+def divided(rows: pd.DataFrame, folder: Path, name: str) -> pd.DataFrame:
     """The rows with `TEST_SHARE` of each class as test and the others as train, drawn by a named seed.
 
-    A class of two or more images has both.
+    Equal files are one group, so they lie on one side. A class of two or more groups has both sides.
     """
-    splits = pd.Series("train", index=rows.index)
-    for label, own in rows.groupby("label"):
-        order = torch.randperm(len(own), generator=generator_for("train and test", name, label))
-        tested = max(1, round(TEST_SHARE * len(own))) if len(own) > 1 else 0
-        splits[own.index[order[:tested].numpy()]] = "test"
-    return rows.assign(split=splits)
+    groups = merged_groups(rows["group"].tolist(), hash_files(folder, rows["path"].tolist()))
+    return rows.assign(group=groups, split=draw_split(groups, rows["label"].tolist(), TEST_SHARE, name))
 
 
 def network_fields(model: str, image_size: int | None) -> dict:

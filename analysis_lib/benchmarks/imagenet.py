@@ -58,7 +58,7 @@ def collect(renditions: Renditions, folder: Path, lists: Path | None, columns: i
         rows, seen = _published(renditions, lists, ids)
     else:
         pairs = [(path, ids[name]) for name, files in found.items() for path in files]
-        rows = divided(rows_of(pairs, ""), renditions.name)
+        rows = divided(rows_of(pairs, ""), folder, renditions.name)
         seen = _drawn(present, renditions) if further else None
     rows = rows.assign(label=rows["label"].map(kept.index))
     head = {

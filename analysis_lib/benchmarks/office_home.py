@@ -61,7 +61,7 @@ def collect(folder: Path, task: str, lists: Path | None = None) -> Collection:
             rows_of([(f"{where}/{path}", names.index(name)) for name, files in classes.items() for path in files], "")
             for where, classes in ((_domain_folder(folder, domain).name, found[domain]) for domain in (source, target))
         ]
-        rows = pd.concat([parts[0].assign(split=SOURCE), divided(parts[1], task)], ignore_index=True)
+        rows = pd.concat([parts[0].assign(split=SOURCE), divided(parts[1], folder, task)], ignore_index=True)
     title = f"Office-Home, from {DOMAINS[source]} to {DOMAINS[target]}"
     head = {"title": title, "seen": seen, "recipe": "office-home"}
     return Collection(f"office-home-{task.lower()}", folder, rows, names, head, [ORIGIN])

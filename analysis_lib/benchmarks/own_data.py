@@ -28,7 +28,7 @@ def write_manifest(
             f"{len(missing)} files under {paths.display(folder)} are not there, first {', '.join(missing[:3])}"
         )
     if "sha256" not in rows:
-        rows = rows.assign(sha256=[_sha256(folder / path) for path in progress(rows["path"].tolist(), "hashing")])
+        rows = rows.assign(sha256=hash_files(folder, rows["path"].tolist()))
     columns = COLUMNS + [column for column in OPTIONAL if column in rows]
     inside = folder.resolve().is_relative_to(paths.root())
     source = folder.resolve().relative_to(paths.root()) if inside else folder.resolve()
@@ -46,6 +46,10 @@ def write_manifest(
     return load_manifest(name)
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def hash_files(folder: Path, names: Sequence[str]) -> list[str]:
+    """The sha256 of each file below `folder`."""
+    hashes = []
+    for name in progress(names, "hashing"):
+        with open(folder / name, "rb") as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return hashes

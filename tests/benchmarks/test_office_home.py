@@ -91,3 +91,13 @@ def test_other_trees_and_tasks_are_refused(tree):
     shutil.rmtree(tree / "Clipart" / "Drill")
     with pytest.raises(UserError, match="Clipart has 3 class folders with images; expected 4"):
         office_home.collect(tree, "Ar-Cl")
+
+
+def test_copies_of_a_file_lie_on_one_side(tree):
+    files = sorted((tree / "Clipart").glob("*/*"))
+    own = [file for file in files if file.parent == files[0].parent]
+    for copy in own[1:4]:
+        shutil.copyfile(own[0], copy)
+    rows = office_home.collect(tree, "Ar-Cl").rows.query("split != 'source'")
+    copies = rows[rows["path"].isin([f"Clipart/{file.parent.name}/{file.name}" for file in own[:4]])]
+    assert len(copies) == 4 and copies["group"].nunique() == 1 and copies["split"].nunique() == 1
