@@ -32,6 +32,11 @@ class OutputNames:
                 return found[0]
         return None
 
+    def writings(self, row: int) -> list[str]:
+        """The ways to write an output, its synonyms and ids among them, each by itself."""
+        found = [text for table in self.ranks for text, rows in table.items() if row in rows]
+        return list(dict.fromkeys(text for text in found if ", " not in text))
+
     def rows(self, wanted: Sequence[str], where: str) -> list[int]:
         """The output of each wanted class. Raises UserError that lists those without one, and for one that two mean."""
         found = [self.find(name) for name in wanted]

@@ -48,3 +48,9 @@ def test_rows_are_in_the_order_asked_and_what_is_missing_is_listed():
 def test_labels_that_repeat_are_told_apart():
     names = named(["elm", "elm", "fir"])
     assert names.names == ["elm (0)", "elm (1)", "fir"] and names.find("elm") is None and names.find("elm (1)") == 1
+
+
+def test_the_writings_of_an_output_tell_homonyms():
+    names = imagenet_names()
+    assert {"mouse", "computer mouse", "n03793489"} <= set(names.writings(names.find("mouse")))
+    assert all(", " not in text for text in names.writings(names.find("cab")))

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+SHOWN = 12  # classes whose outputs are printed
+
 
 def add_action(actions) -> None:
     """Add the parser of `network`."""
@@ -61,3 +63,9 @@ def act(arguments: argparse.Namespace) -> None:
     what = "the backbone of" if arguments.source_start else f"{len(head.class_names)} outputs of"
     print(f"{what} {head.model} at {head.image_size} pixels: {paths.display(paths.imported_weights(name))}")
     print(f"{paths.display(paths.manifest_head(manifest.name))} {'names it now' if changed else 'named it already'}")
+    cut = network.names and not arguments.source_start and not arguments.classes
+    if cut and network.names.names != head.class_names:  # names such as `mouse` have several meanings: show which
+        for name in head.class_names[:SHOWN]:
+            print(f"  {name}: {', '.join(network.names.writings(network.names.find(name)))}")
+        if head.class_names[SHOWN:]:
+            print(f"  and {len(head.class_names) - SHOWN} others")
