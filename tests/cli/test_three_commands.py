@@ -72,7 +72,7 @@ def test_make_reproduce_imports_the_network_and_runs_every_notebook():
     command = ["make", "-n", "reproduce", "BENCHMARK=digits", "MODEL=resnet50", "WEIGHTS=stock.safetensors"]
     lines = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
     own = [line for line in lines if "-m analysis_lib " in line]
-    assert "manifest network digits --model resnet50 --weights stock.safetensors" in own[0]
+    assert 'manifest network digits --model resnet50 --weights "stock.safetensors"' in own[0]
     assert " run digits " in own[1]
     notebooks = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
     assert sorted(line.split("notebooks/")[1].split()[0] for line in own[2:]) == [path.name for path in notebooks]
