@@ -7,6 +7,7 @@ import torch
 from filelock import FileLock
 
 from analysis_lib.benchmarks.manifest import load_manifest
+from analysis_lib.core import files
 from analysis_lib.runs.execute_all import execute_all
 from analysis_lib.runs.plan import plan
 from analysis_lib.runs.run_set import RunSet
@@ -62,6 +63,29 @@ def digits(digits_root, monkeypatch):
     """The smoke runs of `digits`, opened for reading."""
     monkeypatch.setenv("FTC_ROOT", str(digits_root))
     return RunSet(load_manifest("digits"), tuple(plan("digits", "smoke", [0, 1])), "cpu")
+
+
+@pytest.fixture
+def stop_at_write(monkeypatch):
+    """A function that makes the n-th file from now on, counted from 0, a KeyboardInterrupt; called again, it ends that.
+
+    Every file is written under a temporary name and then renamed. It returns the count of files so far.
+    """
+    real = os.replace
+
+    def stop_at(n):
+        written = []
+
+        def stopping(source, target):
+            written.append(target)
+            if len(written) - 1 == n:
+                raise KeyboardInterrupt
+            real(source, target)
+
+        monkeypatch.setattr(files.os, "replace", stopping)
+        return written
+
+    return stop_at
 
 
 @pytest.fixture

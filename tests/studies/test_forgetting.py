@@ -220,22 +220,15 @@ def test_a_task_begins_with_the_network_before_and_a_fitted_head(learnt, monkeyp
 
 
 @pytest.mark.parametrize("stop_at", range(0, 8, 2))
-def test_an_interrupted_task_continues_to_the_same_bytes(learnt, monkeypatch, stop_at):
+def test_an_interrupted_task_continues_to_the_same_bytes(learnt, stop_at_write, stop_at):
     second = learnt[1]
     expected = contents(second)
     shutil.rmtree(paths.run(second.run_id))
-    real, count = files.write_bytes, iter(range(10**6))
-
-    def stopping(path, data):
-        if next(count) == stop_at:
-            raise KeyboardInterrupt
-        real(path, data)
-
-    monkeypatch.setattr(files, "write_bytes", stopping)
+    stop_at_write(stop_at)
     with pytest.raises(KeyboardInterrupt):
         execute.execute(second, "cpu")
     assert execute.state(second.run_id) != "done"
-    monkeypatch.setattr(files, "write_bytes", real)
+    stop_at_write(None)
     execute.execute(second, "cpu")
     assert contents(second) == expected
 

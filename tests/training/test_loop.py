@@ -72,22 +72,17 @@ def test_memory_filled_with_nan_before_use_gives_the_same_bytes(planned, digits_
 
 
 @pytest.mark.parametrize("stop_at", range(0, 24, 2))
-def test_a_run_stopped_at_any_write_continues_to_the_same_bytes(planned, digits_root, monkeypatch, stop_at):
+def test_a_run_stopped_at_any_write_continues_to_the_same_bytes(
+    planned, digits_root, monkeypatch, stop_at_write, stop_at
+):
     """Stop instead of the n-th write of the run, at every other write, then run again."""
-    real, count = files.write_bytes, iter(range(10**6))
-
-    def stopping(path, data):
-        if next(count) == stop_at:
-            raise KeyboardInterrupt
-        real(path, data)
-
-    monkeypatch.setattr(files, "write_bytes", stopping)
+    written = stop_at_write(stop_at)
     try:
         execute.execute(planned, "cpu")
-        assert stop_at >= next(count) - 1, "the run ended before the stop"
+        assert len(written) <= stop_at, "the run ended before the stop"
     except KeyboardInterrupt:
         assert execute.state(planned.run_id) != "done"
-    monkeypatch.setattr(files, "write_bytes", real)
+    stop_at_write(None)
     execute.execute(planned, "cpu")
     resumed = contents(planned.run_id)
     monkeypatch.setenv("FTC_ROOT", str(digits_root))

@@ -16,6 +16,8 @@ def act(arguments: argparse.Namespace) -> None:
     """Print the counts, and write figures/<benchmark>/contact_sheet.png and .svg."""
     from dataclasses import replace
 
+    from matplotlib import pyplot as plt
+
     from ...benchmarks import builder
     from ...benchmarks.manifest import load_manifest
     from ...benchmarks.overview import class_counts, one_of_each
@@ -30,4 +32,5 @@ def act(arguments: argparse.Namespace) -> None:
     figure, ax = new_axes(width=10, height=1.6 * -(-len(rows) // 8))
     draw_images(images, titles, ax)
     save_figure(figure, manifest.name, "contact_sheet")
+    plt.close(figure)
     print(paths.display(paths.figure(manifest.name, "contact_sheet", "png")))
