@@ -15,6 +15,7 @@ from analysis_lib.analysis.metrics import METRICS
 from analysis_lib.benchmarks import BENCHMARKS
 from analysis_lib.benchmarks.benchmark import Benchmark
 from analysis_lib.benchmarks.manifest import COLUMNS, Manifest, load_manifest, save_manifest
+from analysis_lib.cli.manifest.rebuild import MADE_HERE
 from analysis_lib.core import files, paths
 from analysis_lib.methods import METHODS
 from analysis_lib.methods.finetune import FineTune
@@ -155,3 +156,7 @@ def test_entries_say_what_figures_and_tables_need():
     assert {metric.group for metric in METRICS.values()} == {"s", "u", "y"}
     assert all(METRICS[name].oracle == name.startswith(("ncm", "probe")) for name in METRICS if "acc" in name)
     assert np.all([study.question.endswith("?") for study in STUDIES.values()])
+
+
+def test_every_manifest_that_is_made_here_has_an_action():
+    assert set(MADE_HERE) == {name for name, known in BENCHMARKS.items() if known.make_manifest}
