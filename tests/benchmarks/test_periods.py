@@ -33,6 +33,15 @@ def test_many_years_become_a_few_periods_of_nearly_equal_size():
         assert first <= year <= last
 
 
+def test_one_year_is_divided_by_months_and_one_month_by_days():
+    found = periods(body(["2013-06-01", "2013-09-30", "2013-06-15"]))
+    assert found.tolist() == ["2013-06", "2013-09", "2013-06"]
+    found = periods(body([f"2013-{month:02d}-01" for month in range(1, 13)]))
+    assert len(found.cat.categories) == MOST and found[0].startswith("2013-01 to 2013-0") and found[11].endswith("-12")
+    assert periods(body(["2013-06-01", "2013-06-03"])).tolist() == ["2013-06-01", "2013-06-03"]
+    assert periods(body(["2013-06-01", "2013-06-01"])).tolist() == ["2013", "2013"]
+
+
 def test_only_test_rows_have_a_period_and_dates_of_other_rows_make_none():
     rows = pd.concat([body(["2010", "2011"], "train"), body(["2017", "2018"])], ignore_index=True)
     assert periods(rows).isna().tolist() == [True, True, False, False]
