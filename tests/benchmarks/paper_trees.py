@@ -102,3 +102,18 @@ def iwildcam(folder: Path) -> Path:
     _write(folder / "metadata.csv", "\n".join(lines) + "\n")
     _write(folder / "categories.csv", "y,category_id,name\n0,0,empty\n1,7,deer\n2,14,fox\n3,21,boar\n")
     return folder
+
+
+def iwildcam_year(folder: Path) -> Path:
+    """Place 7 over months of one year, larger: four classes from May on, four more from June on, all brighter later."""
+    frames = [("train", 1, f"2013-01-{1 + n:02d}", y) for y in range(8) for n in range(12)]
+    frames += [("test", 7, f"2013-05-{1 + n:02d}", y) for y in range(4) for n in range(20)]
+    frames += [("test", 7, f"2013-{m:02d}-{1 + n:02d}", y) for m in (6, 7, 8, 9) for y in range(8) for n in range(5)]
+    lines = ["split,location_remapped,sequence_remapped,datetime,y,filename"]
+    for number, (split, place, day, y) in enumerate(frames):
+        name = f"image{number}.jpg"
+        picture(folder / "train" / name, 22 * y + 2 * int(day[6]))
+        lines.append(f"{split},{place},{number},{day} 10:00:00.000,{y},{name}")
+    _write(folder / "metadata.csv", "\n".join(lines) + "\n")
+    _write(folder / "categories.csv", "y,name\n" + "".join(f"{y},animal{y}\n" for y in range(8)))
+    return folder

@@ -15,7 +15,7 @@ from analysis_lib.cli import main
 from analysis_lib.core import files, paths
 from analysis_lib.models.create import create_random_model
 from analysis_lib.runs.plan import plan
-from analysis_lib.studies import accuracy, make_runs, open_study
+from analysis_lib.studies import accuracy, make_runs, open_study, temporal_shift
 from tests.benchmarks import paper_trees
 
 NETWORK = ["--model", "test_resnet", "--image-size", "16"]
@@ -168,3 +168,18 @@ def test_the_manifest_of_other_images_is_not_overwritten(small, capsys):
     assert "data_manifests/mine.json is the manifest of other images; choose another --name" in capsys.readouterr().err
     assert paths.manifest_head("mine").read_bytes() == before
     assert main(again) == 0 and main(again) == 0, "its own may be made again"
+
+
+def test_iwildcam_by_months(project):
+    """A place of one year through the study of temporal shift: periods are months, and transductive gammas move."""
+    tree = paper_trees.iwildcam_year(project / "data")
+    task = ["manifest", "paper", "iwildcam", str(tree), "--task", "7", "--until", "2013-05-31"]
+    assert main([*task, *NETWORK]) == 0
+    runs = open_study("temporal_shift", "iwildcam-7", "smoke", [0], "cpu")
+    contents = temporal_shift.contents(runs)
+    assert contents["period"].unique().tolist() == ["2013-08", "2013-09"], "June and July serve the NCM probe"
+    assert (contents.query("group == 'seen'")["images"] == 20).all()
+    gammas = temporal_shift.by_period(runs).query("metric == 'gamma' and checkpoint == 'fine-tuned'")
+    spread = gammas.groupby("method")["value"].nunique()
+    assert spread["alg"] == spread["stand_in"] == spread[temporal_shift.PAST] == 1
+    assert spread["matched_share (transductive)"] == 2
