@@ -10,6 +10,7 @@
 | rotated by its EXIF tag | turned upright |
 | huge | read, up to twice Pillow's `MAX_IMAGE_PIXELS` (about 179 million pixels) |
 | larger, or with huge compressed notes | refused as a decompression bomb |
+| more than 100 times as long as wide | refused: resized to its shorter side it would fill the memory |
 | empty, truncated, damaged, no image, floating-point pixels | refused, with the reason |
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+LONGEST = 100  # the longer side, as a multiple of the shorter one
 WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # Pillow's modes of grey pixels of more than 8 bits
 
 
@@ -53,6 +55,8 @@ def _load(data: bytes) -> Image.Image:
     """The first frame, decoded and upright, in the file's own mode."""
     try:
         with Image.open(io.BytesIO(data)) as opened:
+            if max(opened.size) > LONGEST * min(opened.size):
+                raise UnusablePicture(f"more than {LONGEST} times as long as wide")
             opened.load()
             return ImageOps.exif_transpose(opened)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -61,6 +65,8 @@ def _load(data: bytes) -> Image.Image:
         raise UnusablePicture("damaged or no image") from None
     except MemoryError:
         raise UnusablePicture("there is not enough memory to decode it") from None
+    except UnusablePicture:
+        raise
     except Exception as error:  # noqa: BLE001 (damaged files make decoders raise anything)
         if "too large" in str(error):
             raise UnusablePicture(f"a decompression bomb: {error}") from None

@@ -1,5 +1,6 @@
 """What happens to odd picture files: each row of the table in benchmarks/decode.py."""
 
+import io
 import struct
 import zlib
 
@@ -137,3 +138,14 @@ def test_a_damaged_file_is_a_picture_or_the_one_error(kind, drawn):
 
 def test_every_reason_of_the_table_is_in_the_table():
     assert all(word in decode.__doc__ for word in ("CMYK", "white", "scaled", "first frame", "upright", "bomb"))
+
+
+@pytest.mark.parametrize("size", [(1, 101), (202, 2)])
+def test_a_strip_is_refused(size):
+    strip = io.BytesIO()
+    Image.new("RGB", size).save(strip, "PNG")
+    with pytest.raises(UnusablePicture, match="more than 100 times as long as wide"):
+        open_picture(strip.getvalue())
+    fits = io.BytesIO()
+    Image.new("RGB", (1, 100)).save(fits, "PNG")
+    assert open_picture(fits.getvalue()).size == (1, 100)
