@@ -135,7 +135,7 @@ def draw_motion(plane: pd.DataFrame, ax: Axes) -> Axes:
     for line, (name, place) in enumerate(seen.sort_values("y").iterrows()):
         ax.annotate(name, place, textcoords="offset points", xytext=(6, 9 * (line - 1)), va="center", fontsize=7)
     ax.margins(0.25)
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     ax.set(xlabel="main directions of these points", ylabel="")
     return ax
 
