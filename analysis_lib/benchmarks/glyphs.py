@@ -219,6 +219,7 @@ def display() -> None:
 
 RESNET_SOURCE = {"epochs": 15, "lr": 5e-2, "batch_size": 64}
 VIT_SOURCE = {"epochs": 30, "lr": 1e-3, "batch_size": 64, "optimizer": "adamw", "weight_decay": 5e-2}
+# chosen by bench/choose_recipe.py for both networks of `glyphs`, and taken over for `glyphs_display`
 RECIPES = {"smoke": {"epochs": 1, "lr": 2e-2}, "default": {"epochs": 5, "lr": 2e-2}, "full": {"epochs": 5, "lr": 2e-2}}
 GRIDS = {"smoke": Grid((2e-2,), (1,)), "default": Grid((5e-3, 2e-2), (5,)), "full": Grid((2e-3, 5e-3, 2e-2), (5, 10))}
 

@@ -22,6 +22,7 @@ from .own_rows import read_rows
 from .own_split import draw_split, merged_groups
 
 TEST_SHARE = 0.2
+PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"  # of a manifest: it names two files
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
@@ -89,7 +90,7 @@ def create_manifest(own: OwnData) -> Manifest:
 def _check_name(name: str) -> None:
     if name in BENCHMARKS:
         raise UserError(f"--name {name} is a benchmark of this package; choose another")
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
+    if not re.fullmatch(PLAIN_NAME, name):
         raise UserError(f"--name is {name!r}; give a name of letters, digits, '-', '_' and '.'")
     for path in (paths.manifest_head(name), paths.manifest_body(name)):
         if path.exists():

@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-
 
 def add_action(actions) -> None:
     """Add a parser for each of the paper's benchmarks."""
@@ -117,6 +115,7 @@ def _checked_name(name: str, benchmark: str) -> str:
 
     from ...benchmarks import BENCHMARKS
     from ...benchmarks.manifest import load_head
+    from ...benchmarks.own_manifest import PLAIN_NAME
     from ...core import paths
     from ...core.errors import UserError
 
