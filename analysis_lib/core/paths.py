@@ -67,6 +67,10 @@ def imported_config(name: str) -> Path:
     return root() / "data" / "weights" / f"{name}.json"
 
 
+def sweep(name: str) -> Path:
+    return checkout() / "studies" / f"{name}.json"
+
+
 # runs
 def runs() -> Path:
     return root() / "runs"

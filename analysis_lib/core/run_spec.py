@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, fields
 from .errors import UserError, unknown
 
 TUNED_ON = ("seen", "all")
+HEADS = ("linear", "cosine")
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class RunSpec:
     `data` is the digest of the manifest. `init` names the starting weights: a weights package, or the run id of the
     pre-training. `seen` lists seen classes by name, in place of the manifest's. With `validation`, some groups of every
     class are held out of training and evaluated: for choosing hyper-parameters, never for reporting. Raises UserError
-    for a negative `backbone_lr_scale` and an unknown `tuned_on`.
+    for a negative `backbone_lr_scale` or `images_per_class`, a `warmup` outside 0..1, and an unknown `tuned_on` or
+    `head`.
     """
 
     benchmark: str
@@ -40,6 +42,11 @@ class RunSpec:
     backbone_lr_scale: float = 1.0  # the learning rate of all weights but the head's, as a multiple of `lr`
     tuned_on: str = "seen"  # or "all": training images of absent classes too (oracle); they still count as absent
     tasks: tuple[str, ...] = ()  # of `benchmarks.tasks.TASKS`: learnt one after another, the last of them in this run
+    head: str = "linear"  # or "cosine"
+    warmup: float = 0.0  # the fraction of all steps in which the learning rate rises to `lr`
+    augmented: bool = True  # random crops and flips, as the manifest says
+    images_per_class: int = 0  # train on at most so many images of each class; 0 is all
+    autocast: bool = False  # forward passes in bfloat16, where torch takes that to be safe
 
     def __post_init__(self):
         if not self.backbone_lr_scale >= 0:  # also refuses NaN
@@ -48,6 +55,12 @@ class RunSpec:
             )
         if self.tuned_on not in TUNED_ON:
             raise unknown("tuned_on", self.tuned_on, TUNED_ON)
+        if self.head not in HEADS:
+            raise unknown("head", self.head, HEADS)
+        if not 0 <= self.warmup < 1:
+            raise UserError(f"warmup is {self.warmup}; give a fraction of the steps, from 0 to below 1")
+        if self.images_per_class < 0:
+            raise UserError(f"images_per_class is {self.images_per_class}; give 1 or more, or 0 for all")
 
     @property
     def run_id(self) -> str:

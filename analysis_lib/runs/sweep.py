@@ -1,0 +1,94 @@
+"""Sweeps: many runs of a benchmark, declared in a small JSON file as grids of RunSpec fields.
+
+    {
+      "title": "Optimisers", "benchmark": "glyphs", "seeds": [20, 21, 22],
+      "runs": {"default": [{"optimizer": ["sgd", "adamw"], "lr": [0.01, 0.0001]}, {"warmup": 0.1}]}
+    }
+
+Each profile has a list of grids: every combination of a grid's values is a cell, run once for every seed. Fields that
+a grid does not name are those of the benchmark's recipe for the profile.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..core import paths
+from ..core.errors import UserError, unknown
+from ..core.run_spec import RunSpec
+from .plan import plan
+
+FIXED = ("benchmark", "data", "seed", "stage")  # what a grid may not change
+SCALARS = (bool, int, float, str)
+SWEPT = {field.name: field.type for field in fields(RunSpec) if field.type in SCALARS and field.name not in FIXED}
+
+Value = bool | int | float | str
+Cell = tuple[tuple[str, Value], ...]  # the changed fields with their values, in the file's order
+
+
+class Sweep(BaseModel):
+    """A sweep file. `question`, `statement` (what is claimed, by the paper or by us) and `title` are for readers.
+
+    runs : for each profile its grids, each a value or several for every field that it names.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    benchmark: str
+    seeds: tuple[int, ...]
+    runs: dict[str, list[dict[str, Value | list[Value]]]]
+    question: str = ""
+    statement: str = ""
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read a sweep file. Raises UserError if it is absent, is no JSON, or has unknown or missing keys."""
+    try:
+        sweep = Sweep.model_validate(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise UserError(f"there is no sweep file {paths.display(path)}; those that ship lie in studies/") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"cannot read the sweep file {paths.display(path)} ({error}); give a JSON file") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"the sweep file {paths.display(path)} is wrong at {place!r}: {first['msg']}") from None
+    for grid in itertools.chain.from_iterable(sweep.runs.values()):
+        for name in grid:
+            if name not in SWEPT:
+                raise unknown(f"field in {paths.display(path)}:", name, SWEPT)
+    return sweep
+
+
+def _typed(name: str, value: Value) -> Value:
+    """The value in the type of its field, so that 1 and 1.0 name the same run. Raises UserError for another type."""
+    kind = SWEPT[name]
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise UserError(f"{name} is {value!r} in a sweep; give a value of type {kind.__name__}")
+    return value
+
+
+def cells(sweep: Sweep, profile: str) -> list[Cell]:
+    """The cells of a profile, each once. Raises UserError for an unknown profile and a value of another type."""
+    if profile not in sweep.runs:
+        raise unknown(f"profile of the sweep {sweep.title!r}", profile, sweep.runs)
+    found: dict[Cell, None] = {}  # an ordered set
+    for grid in sweep.runs[profile]:
+        several = []
+        for name, value in grid.items():
+            values = value if isinstance(value, list) else [value]
+            several.append([(name, _typed(name, each)) for each in values])
+        found |= dict.fromkeys(itertools.product(*several))
+    return list(found)
+
+
+def specs_by_cell(sweep: Sweep, benchmark: str, profile: str, seeds: Sequence[int]) -> dict[Cell, list[RunSpec]]:
+    """The runs of every cell, one a seed. Raises UserError as `cells`, `plan` and RunSpec do."""
+    return {cell: plan(benchmark, profile, seeds, **dict(cell)) for cell in cells(sweep, profile)}
