@@ -34,6 +34,7 @@ class Sweep(BaseModel):
     """A sweep file. `question`, `statement` (what is claimed, by the paper or by us) and `title` are for readers.
 
     runs : for each profile its grids, each a value or several for every field that it names.
+    only : the benchmarks that it is for; empty: any.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +45,17 @@ class Sweep(BaseModel):
     runs: dict[str, list[dict[str, Value | list[Value]]]]
     question: str = ""
     statement: str = ""
+    only: tuple[str, ...] = ()
+
+    @property
+    def chooses_classes(self) -> bool:
+        """Whether some seen classes are chosen by the starting network, which must be there first."""
+        grids = itertools.chain.from_iterable(self.runs.values())
+        return any("seen_choice" in grid or "seen_number" in grid for grid in grids)
+
+    def is_for(self, benchmark: str) -> bool:
+        """Whether the sweep can be made on a benchmark."""
+        return not self.only or benchmark in self.only
 
 
 def read_sweep(path: Path) -> Sweep:

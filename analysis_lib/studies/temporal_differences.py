@@ -11,7 +11,6 @@ import torch
 from ..analysis.gamma.curve import shift_logits
 from ..analysis.gamma.estimators import AUTO, ESTIMATORS, NONE, ORACLE
 from ..analysis.metrics.accuracy import group_masks
-from ..analysis.stats import intervals
 from ..analysis.stats.claims import COLUMNS, KEEPS, Claim, Contrast, Level, State, judge
 from ..analysis.stats.sample_numbers import SampleNumbers, sample_numbers
 from ..core.run_spec import RunSpec
@@ -120,14 +119,7 @@ def period_intervals(found: SampleNumbers) -> pd.DataFrame:
         [(state.period, state.checkpoint, state.method or NONE, metric) for state, metric in found.names],
         columns=["period", "checkpoint", "method", "metric"],
     )
-    return named.join(_levels(found, found.names)[["mean", "low", "high", "n_samples", "n_seeds"]])
-
-
-def _levels(found: SampleNumbers, names: list[tuple[State, str]]) -> pd.DataFrame:
-    """The numbers of these names: the columns of `intervals.estimate`, n_samples and n_seeds."""
-    rows = [found.names.index(name) for name in names]
-    table = intervals.estimate(found.whole[:, rows], found.without[:, rows])
-    return table.assign(n_samples=found.sizes[rows].numpy(), n_seeds=len(found.whole))
+    return named.join(found.levels(found.names)[["mean", "low", "high", "n_samples", "n_seeds"]])
 
 
 def claims_about(methods: list[str], last: str) -> tuple[Claim, ...]:
@@ -180,7 +172,7 @@ def verdicts(found: SampleNumbers) -> pd.DataFrame:
         if isinstance(quantity, Contrast):
             row = found.differences([quantity])
         else:
-            row = _levels(found, [(quantity.of, quantity.metric)])
+            row = found.levels([(quantity.of, quantity.metric)])
         parts.append(row.assign(quantity=[quantity]))
     return judge(pd.concat(parts, ignore_index=True), claims)
 

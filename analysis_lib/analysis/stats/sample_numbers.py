@@ -24,13 +24,41 @@ class SampleNumbers:
     without: torch.Tensor
     sizes: torch.Tensor
 
-    def differences(self, contrasts: list[Contrast]) -> pd.DataFrame:
-        """The contrasts, in order: the columns of `intervals.estimate`, n_samples and n_seeds."""
+    def differences(self, contrasts: Sequence[Contrast]) -> pd.DataFrame:
+        """The contrasts, in order: the columns of `intervals.estimate`, n_samples and n_seeds.
+
+        A class that only one of the two numbers uses leaves the other as it is.
+        """
         place = {name: row for row, name in enumerate(self.names)}
         a = [place[contrast.a, contrast.metric] for contrast in contrasts]
         b = [place[contrast.b, contrast.metric] for contrast in contrasts]
-        table = intervals.estimate(self.whole[:, a] - self.whole[:, b], self.without[:, a] - self.without[:, b])
+        known = [self.without.where(~self.without.isnan(), self.whole[..., None])[:, rows] for rows in (a, b)]
+        neither = self.without[:, a].isnan() & self.without[:, b].isnan()
+        without = (known[0] - known[1]).where(~neither, torch.nan)
+        table = intervals.estimate(self.whole[:, a] - self.whole[:, b], without)
         return table.assign(n_samples=self.sizes[a].minimum(self.sizes[b]).numpy(), n_seeds=len(self.whole))
+
+    def levels(self, names: Sequence[tuple[State, str]]) -> pd.DataFrame:
+        """The numbers of these names, in order: the columns of `intervals.estimate`, n_samples and n_seeds."""
+        place = {name: row for row, name in enumerate(self.names)}
+        rows = [place[name] for name in names]
+        table = intervals.estimate(self.whole[:, rows], self.without[:, rows])
+        return table.assign(n_samples=self.sizes[rows].numpy(), n_seeds=len(self.whole))
+
+    def with_means(self, groups: Mapping[State, Sequence[State]]) -> "SampleNumbers":
+        """The numbers, and for every group the mean of its states, of each metric that all of them have."""
+        place = {name: row for row, name in enumerate(self.names)}
+        metrics = dict.fromkeys(metric for _, metric in self.names)
+        names, whole, without, sizes = list(self.names), [self.whole], [self.without], [self.sizes]
+        for mean, states in groups.items():
+            for metric in metrics:
+                rows = [place[state, metric] for state in states if (state, metric) in place]
+                if rows and len(rows) == len(states):
+                    names.append((mean, metric))
+                    whole.append(self.whole[:, rows].mean(1, keepdim=True))
+                    without.append(self.without[:, rows].mean(1, keepdim=True))
+                    sizes.append(self.sizes[rows].amin(0, keepdim=True))
+        return SampleNumbers(names, torch.cat(whole, 1), torch.cat(without, 1), torch.cat(sizes))
 
 
 def sample_numbers(
