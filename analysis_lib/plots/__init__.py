@@ -1,5 +1,6 @@
 """Figures: each draw_x takes tidy data and axes and returns the axes; save_figure writes the same bytes each time."""
 
+from .ablations import draw_by_length, draw_cells, draw_ends, draw_map
 from .calibration import (
     draw_accuracy_by_gamma,
     draw_curves,
@@ -31,16 +32,20 @@ __all__ = [
     "draw_accuracy_by_period",
     "draw_by_checkpoint",
     "draw_by_epoch",
+    "draw_by_length",
     "draw_by_period",
+    "draw_cells",
     "draw_changes",
     "draw_correlations",
     "draw_curves",
+    "draw_ends",
     "draw_forgetting",
     "draw_gamma",
     "draw_images",
     "draw_influences",
     "draw_intervals",
     "draw_label_shift",
+    "draw_map",
     "draw_method_key",
     "draw_method_plane",
     "draw_motion",

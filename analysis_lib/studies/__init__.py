@@ -14,7 +14,7 @@ from ..runs.class_folds import half_specs, third_specs
 from ..runs.execute_all import execute_all
 from ..runs.plan import plan, upper_bound
 from ..runs.run_set import RunSet, batchnorm_only
-from . import estimator_grid, fine_tuning_methods, gain_prediction, task_sequence, temporal_shift
+from . import ablations, estimator_grid, fine_tuning_methods, gain_prediction, task_sequence, temporal_shift
 
 
 def plan_with_controls(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
@@ -42,12 +42,12 @@ class Study:
 
     question : in words.
     runs : from a benchmark, a profile and seeds to the specs of its runs.
-    then : from the finished runs of the profile to the specs of further runs, which depend on them.
+    then : from the finished runs of a profile, and its name, to the specs of further runs, which depend on them.
     """
 
     question: str
     runs: Callable[[str, str, Sequence[int]], list[RunSpec]]
-    then: Callable[[RunSet], list[RunSpec]] = lambda runs: []
+    then: Callable[[RunSet, str], list[RunSpec]] = lambda runs, profile: []
 
 
 STUDIES: dict[str, Study] = {
@@ -57,7 +57,12 @@ STUDIES: dict[str, Study] = {
     "head": Study("What happens to the linear head?", plan_with_folds),
     "calibration": Study("How much does one constant on the absent logits bring back?", plan_with_upper_bounds),
     "gain_prediction": Study(
-        "Why do absent-class features move, and which classes gain?", plan, gain_prediction.dissimilar_specs
+        "Why do absent-class features move, and which classes gain?",
+        plan,
+        lambda runs, profile: gain_prediction.dissimilar_specs(runs),
+    ),
+    "ablations": Study(
+        "What changes when one part of the recipe does?", ablations.specs, ablations.specs_of_chosen_classes
     ),
     "estimator_grid": Study("How close do estimates of gamma come to the best one?", estimator_grid.specs),
     "fine_tuning_methods": Study(
@@ -88,7 +93,7 @@ def make_runs(
     base = RunSet(load_manifest(benchmark), tuple(plan(benchmark, profile, seeds)), device)
     further: dict[RunSpec, None] = {}
     for name in names:
-        further |= dict.fromkeys(STUDIES[name].then(base))
+        further |= dict.fromkeys(STUDIES[name].then(base, profile))
     yield from execute_all([spec for spec in further if spec not in first], device, processes)
 
 

@@ -142,13 +142,11 @@ def summary(found: SampleNumbers) -> pd.DataFrame:
 
 
 def with_fields(table: pd.DataFrame, ablation: Ablation) -> pd.DataFrame:
-    """A table with a column `cell`, with a column for every field that differs between the cells."""
+    """A table with a column `cell`, with a column for every field that some cell names."""
     fields = {cell_name(cell): vars(specs[0]) | dict(cell) for cell, specs in ablation.cells.items()}
     names = dict.fromkeys(name for cell in ablation.cells for name, _ in cell if name != "record_every")
     for place, name in enumerate(names):
-        values = [fields[cell].get(name) for cell in table["cell"]]
-        if len(set(values)) > 1:
-            table.insert(place, name, values)
+        table.insert(place, name, [fields[cell].get(name) for cell in table["cell"]])
     return table
 
 
