@@ -6,6 +6,7 @@ core, analysis, benchmarks, models and runs.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..benchmarks.manifest import load_manifest
 from ..core.errors import unknown
@@ -61,9 +62,14 @@ STUDIES: dict[str, Study] = {
         plan,
         lambda runs, profile: gain_prediction.dissimilar_specs(runs),
     ),
-    "ablations": Study(
-        "What changes when one part of the recipe does?", ablations.specs, ablations.specs_of_chosen_classes
-    ),
+    **{
+        f"ablation_{name}": Study(
+            f"What changes with another {title}?",
+            partial(ablations.specs, name),
+            partial(ablations.specs_of_chosen_classes, name),
+        )
+        for name, title in ablations.SWEEPS.items()
+    },
     "estimator_grid": Study("How close do estimates of gamma come to the best one?", estimator_grid.specs),
     "fine_tuning_methods": Study(
         "Which fine-tuning method spares the absent classes, and what is left of its lead after a shift?",

@@ -23,20 +23,28 @@ from ..runs.sweep import Cell, Sweep, read_sweep, specs_by_cell
 from .fine_tuning_methods import NCM, nearest_mean_scores
 from .uncertainty import KEYS, area_parts
 
-SWEEPS = ("optimizers", "length", "seen_classes", "cosine_head", "augmentation", "warmup", "images", "backbones")
+SWEEPS = {  # in `studies/`, and what each changes
+    "optimizers": "optimiser, learning rate or weight decay",
+    "length": "length of training",
+    "seen_classes": "choice or number of seen classes",
+    "cosine_head": "head",
+    "augmentation": "augmentation",
+    "warmup": "warm-up",
+    "images": "number of images",
+    "backbones": "network",
+}
 CHANGE = "change by fine-tuning"
 COLUMNS = ["cell", "treatment", "metric", "mean", "low", "high", "n_samples", "n_seeds"]
 
 
-def specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """The runs of all sweeps but those whose seen classes are chosen by the starting network."""
-    return [spec for name in SWEEPS for spec in _specs(name, benchmark, profile, seeds, chosen=False)]
+def specs(name: str, benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
+    """The runs of a sweep, but none where the starting network chooses the seen classes: that must be there first."""
+    return _specs(name, benchmark, profile, seeds, chosen=False)
 
 
-def specs_of_chosen_classes(runs: RunSet, profile: str) -> list[RunSpec]:
-    """The runs whose seen classes are chosen by the starting network, which is there once `runs` are finished."""
-    seeds = [spec.seed for spec in runs.specs]
-    return [spec for name in SWEEPS for spec in _specs(name, runs.benchmark, profile, seeds, chosen=True)]
+def specs_of_chosen_classes(name: str, runs: RunSet, profile: str) -> list[RunSpec]:
+    """The runs of a sweep whose seen classes the starting network chooses, once `runs` are finished; else none."""
+    return _specs(name, runs.benchmark, profile, [spec.seed for spec in runs.specs], chosen=True)
 
 
 def _specs(name: str, benchmark: str, profile: str, seeds: Sequence[int], chosen: bool) -> list[RunSpec]:
