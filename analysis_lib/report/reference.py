@@ -20,7 +20,10 @@ from ..core.errors import UserError
 
 COMPARED = ("00_overview", "09_regrets", "claims", "summary_mean")  # that pages set beside those of other benchmarks
 WHOLE = ("digits", "emoji")  # the benchmarks whose tables are all kept; of the others, those that are compared
-FURTHER = {"emoji_years": ("12_claims", "12_periods")}  # tables of one benchmark that have a page of their own
+FURTHER = {  # tables of one benchmark that have a page of their own
+    "emoji_years": ("12_claims", "12_periods"),
+    "glyphs": ("08_cells", "08_claims", "08_collapse"),
+}
 KEPT = (  # tables of results/<benchmark>/ that pages and notebooks refer to
     "00_overview",
     "01_accuracy_change",

@@ -34,7 +34,6 @@ SWEEPS = {  # in `studies/`, and what each changes
     "backbones": "network",
 }
 CHANGE = "change by fine-tuning"
-COLUMNS = ["cell", "treatment", "metric", "mean", "low", "high", "n_samples", "n_seeds"]
 
 
 def specs(name: str, benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
@@ -143,7 +142,8 @@ def _values(runs: RunSet, spec: RunSpec, name: str) -> dict[tuple[State, str], t
 
 
 def summary(found: SampleNumbers) -> pd.DataFrame:
-    """Every number of every cell with its interval over seeds and classes: the columns `COLUMNS`."""
+    """Every number of every cell with its interval over seeds and classes: columns cell, treatment, metric, mean, low, high,
+    n_samples, n_seeds."""
     named = [(state.checkpoint, state.method or NONE, metric) for state, metric in found.names]
     table = pd.DataFrame(named, columns=["cell", "treatment", "metric"])
     return table.join(found.levels(found.names)[["mean", "low", "high", "n_samples", "n_seeds"]])

@@ -18,6 +18,7 @@ EXPECTED = [
     "05_calibration",
     "06_gradient_similarity",
     "07_toy_example",
+    "08_ablations",
     "09_gamma_estimators",
     "10_claims",
     "11_fine_tuning_methods",

@@ -5,6 +5,7 @@ table of means says how many seeds, runs or samples (n) stand behind it; what us
 *oracle*.
 """
 
+from .ablations import ablation, ablation_changes, ablation_claims, ablation_grid, collapse
 from .beside import claims_beside, recovered_beside
 from .calibration import accuracy, against, against_pretrained, learning_rates, mean, posthoc, untouched
 from .claims import claims, verdicts
@@ -46,6 +47,11 @@ TABLES = {
         sequence,
         temporal,
         temporal_claims,
+        ablation,
+        ablation_changes,
+        ablation_grid,
+        ablation_claims,
+        collapse,
         processors,
         processors_before,
     )
