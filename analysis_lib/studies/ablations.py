@@ -142,8 +142,10 @@ def _values(runs: RunSet, spec: RunSpec, name: str) -> dict[tuple[State, str], t
 
 
 def summary(found: SampleNumbers) -> pd.DataFrame:
-    """Every number of every cell with its interval over seeds and classes: columns cell, treatment, metric, mean, low, high,
-    n_samples, n_seeds."""
+    """Every number of every cell with its interval over seeds and classes.
+
+    Columns: cell, treatment, metric, mean, low, high, n_samples, n_seeds.
+    """
     named = [(state.checkpoint, state.method or NONE, metric) for state, metric in found.names]
     table = pd.DataFrame(named, columns=["cell", "treatment", "metric"])
     return table.join(found.levels(found.names)[["mean", "low", "high", "n_samples", "n_seeds"]])
