@@ -14,6 +14,7 @@ from ..analysis.stats.sample_numbers import SampleNumbers
 from .ablations import CHANGE, Ablation
 
 ADAPTIVE = ("adam", "adamw", "rmsprop", "adagrad", "adadelta")
+RATES = (1e-2, 1e-3, 1e-4, 1e-5)  # that all optimisers have; Adadelta has larger ones besides
 CLOSE = 0.05  # five points: what counts as ending alike
 AREA, ABSENT = "AUSUC", "Acc_U/Y"
 
@@ -59,14 +60,14 @@ def _alike(family: str, statement: str, contrast: Contrast, margin: float, sourc
 
 def _optimizers(groups: Groups) -> Iterator[Claim]:
     family, source = "optimizers", "paper, optimiser study"
-    sgd = groups("sgd, mean of the grid", optimizer="sgd")
+    sgd = groups("sgd, mean of the grid", optimizer="sgd", lr=RATES)
     large, small = groups("sgd, lr 0.01", optimizer="sgd", lr=1e-2), groups("sgd, lr 0.001", optimizer="sgd", lr=1e-3)
     light = groups("sgd, lr 0.01, no decay", optimizer="sgd", lr=1e-2, weight_decay=0.0)
     heavy = groups("sgd, lr 0.01, decay 0.005", optimizer="sgd", lr=1e-2, weight_decay=5e-3)
     yield from _alike(family, f"SGD: {AREA} at a tenth of the learning rate", _area(small, large), CLOSE, source)
     yield from _alike(family, f"SGD: {AREA} with large weight decay as with none", _area(heavy, light), CLOSE, source)
     for name in ADAPTIVE:
-        whole = groups(f"{name}, mean of the grid", optimizer=name)
+        whole = groups(f"{name}, mean of the grid", optimizer=name, lr=RATES)
         high = groups(f"{name}, lr 0.01", optimizer=name, lr=1e-2)
         low = groups(f"{name}, lr 0.0001", optimizer=name, lr=1e-4)
         yield Claim(family, f"{AREA}, mean of the grid: SGD above {name}", _area(sgd, whole), "above", 0, source)

@@ -66,11 +66,15 @@ class Ablation:
     runs: RunSet
 
     def where(self, **fields: object) -> list[str]:
-        """The names of the cells with these values, of RunSpec fields or of others that the sweep names."""
+        """The names of the cells with these values, of RunSpec fields or of others that the sweep names.
+
+        A tuple stands for any of its values.
+        """
         found = []
         for cell, (spec, *_) in self.cells.items():
             values = vars(spec) | dict(cell)
-            if all(values.get(field) == value for field, value in fields.items()):
+            wanted = ((field, value if isinstance(value, tuple) else (value,)) for field, value in fields.items())
+            if all(values.get(field) in allowed for field, allowed in wanted):
                 found.append(cell_name(cell))
         return found
 
