@@ -16,7 +16,7 @@ from ..core.device import deterministic, pick_device, reuse_memory, versions
 from ..core.errors import UserError
 from ..core.progress import log
 from ..core.run_spec import RunSpec
-from ..core.seeds import seed_for
+from ..core.seeds import generator_for, seed_for
 from ..methods import method_of
 from ..models.backbone import head_name
 from ..models.create import create_model, create_random_model
@@ -168,10 +168,15 @@ def _train_and_record(model, images, labels, rows, parts, spec, head: Head, devi
 
 
 def training_data(images, labels, rows, spec, head: Head, device) -> TrainingData:
-    """The images that a run trains on, normalised and augmented as the head of the manifest says."""
+    """The images that a run trains on, normalised, and augmented as the head of the manifest says.
+
+    With `spec.augmented` False they are as they are: no crops, no flips.
+    """
     normalize = normalizer(head.mean, head.std, getattr(torch, spec.dtype), device)
 
     def augmented(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        if not spec.augmented:
+            return normalize(batch)
         return augment(normalize(batch), head.augmentation.scale, head.augmentation.flip, generator)
 
     return TrainingData(images, labels, rows, spec.batch_size, augmented, spec.run_id)
@@ -205,10 +210,25 @@ def split_parts(manifest: Manifest, spec: RunSpec, split: ClassSplit) -> dict[st
 
 
 def training_rows(manifest: Manifest, spec: RunSpec) -> torch.Tensor:
-    """The row numbers that a run trains on. Raises UserError as `split_parts`."""
+    """The row numbers that a run trains on, at most `spec.images_per_class` of each class, 0 being all.
+
+    Those of a smaller number are among those of a larger one. Raises UserError as `split_parts`.
+    """
     split = manifest.class_split(spec.seed, spec.seen)
     rows = split_parts(manifest, spec, split)["train"]
-    return rows if spec.tuned_on == "all" else rows[split.is_seen(manifest.labels[rows])]
+    if spec.tuned_on != "all":
+        rows = rows[split.is_seen(manifest.labels[rows])]
+    return _few_of_each(rows, manifest, spec) if spec.images_per_class else rows
+
+
+def _few_of_each(rows: torch.Tensor, manifest: Manifest, spec: RunSpec) -> torch.Tensor:
+    """At most `spec.images_per_class` of the rows of each class, ascending: the first in an order drawn by the seed."""
+    kept = []
+    for label, name in enumerate(manifest.class_names):
+        own = rows[manifest.labels[rows] == label]
+        generator = generator_for("images per class", manifest.name, spec.seed, name)
+        kept.append(own[torch.randperm(len(own), generator=generator)[: spec.images_per_class]])
+    return torch.cat(kept).sort().values
 
 
 def initial_weights(spec: RunSpec, manifest: Manifest, model: torch.nn.Module) -> dict[str, torch.Tensor]:
