@@ -19,6 +19,7 @@ from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for, seed_for
 from ..methods import method_of
 from ..models.backbone import head_name
+from ..models.cosine_head import logit_scale, use_cosine_head
 from ..models.create import create_model, create_random_model
 from ..models.pretrained import has_weights, imported_backbone, named_weights
 from ..training.augmentation import augment
@@ -86,7 +87,19 @@ def _finetune(spec: RunSpec, device: torch.device) -> None:
     _execute_before(spec, manifest, device)
     model = create_model(spec.model, split.num_classes).to(getattr(torch, spec.dtype))
     model.load_state_dict(initial_weights(spec, manifest, model))
-    _train_and_record(model, images, labels, training_rows(manifest, spec), parts, spec, manifest.head, device)
+    rows = training_rows(manifest, spec)
+    if spec.head == "cosine":
+        _give_cosine_head(model, images, labels, rows, spec, manifest.head, device)
+    _train_and_record(model, images, labels, rows, parts, spec, manifest.head, device)
+
+
+def _give_cosine_head(model, images, labels, rows, spec, head: Head, device) -> None:
+    """Make the head of the starting network a cosine head, with its scale from the features of the run's images."""
+    dtype = getattr(torch, spec.dtype)
+    model.to(device, memory_format=torch.channels_last)
+    linear = _pretrained_outputs(model, images, labels, spec, normalizer(head.mean, head.std, dtype, device), device)
+    features = linear.features[torch.isin(linear.index, rows)]
+    use_cosine_head(model, logit_scale(model.get_classifier().weight.detach().cpu(), features))
 
 
 def _execute_before(spec: RunSpec, manifest: Manifest, device: torch.device) -> None:
@@ -141,7 +154,7 @@ def _train_and_record(model, images, labels, rows, parts, spec, head: Head, devi
         if epoch % spec.record_every and epoch != spec.epochs:
             return
         for part, index in parts.items():
-            if epoch == 0:
+            if epoch == 0 and spec.head == "linear":
                 everywhere = _pretrained_outputs(model, images, labels, spec, normalize, device)
                 outputs = everywhere.where(torch.isin(everywhere.index, index))
             else:
@@ -183,7 +196,10 @@ def training_data(images, labels, rows, spec, head: Head, device) -> TrainingDat
 
 
 def _pretrained_outputs(model, images, labels, spec, normalize, device) -> Outputs:
-    """Outputs of the starting network on all images of the target domain: the same for all runs, so computed once."""
+    """Outputs of the starting network, with its linear head, on all images of the target domain.
+
+    They are the same for all runs, so they are computed once.
+    """
     path = paths.pretrained_outputs(spec.init, spec.data, spec.dtype, device.type)
     target = load_manifest(spec.benchmark).target_rows
     return Outputs(**files.cached(path, lambda: vars(extract(model, images, labels, target, normalize))))
@@ -248,10 +264,15 @@ def load_before_after(spec: RunSpec, device: str | None = None) -> tuple[torch.n
     deterministic()
     reuse_memory()
     start = create_model(spec.model, len(manifest.class_names))
-    bias = f"{head_name(start)}.bias"
+    head = head_name(start)
+    started, ended = initial_weights(spec, manifest, start), files.read_tensors(paths.run_model(spec.run_id))
+    if spec.head == "cosine":
+        started = started | {f"{head}.{name}": ended[f"{head}.{name}"] for name in ("bias", "scale")}  # never trained
     networks = []
-    for weights in (initial_weights(spec, manifest, start), files.read_tensors(paths.run_model(spec.run_id))):
-        model = create_model(spec.model, len(weights[bias]))  # tasks differ in their number of classes
+    for weights in (started, ended):
+        model = create_model(spec.model, len(weights[f"{head}.bias"]))  # tasks differ in their number of classes
+        if spec.head == "cosine":
+            use_cosine_head(model)
         model.to(picked, getattr(torch, spec.dtype), memory_format=torch.channels_last).eval()
         model.load_state_dict(weights)
         networks.append(model)
