@@ -16,9 +16,10 @@ from ..core.device import deterministic, pick_device, reuse_memory, versions
 from ..core.errors import UserError
 from ..core.progress import log
 from ..core.run_spec import RunSpec
-from ..core.seeds import seed_for
+from ..core.seeds import generator_for, seed_for
 from ..methods import method_of
 from ..models.backbone import head_name
+from ..models.cosine_head import logit_scale, use_cosine_head
 from ..models.create import create_model, create_random_model
 from ..models.pretrained import has_weights, imported_backbone, named_weights
 from ..training.augmentation import augment
@@ -86,7 +87,19 @@ def _finetune(spec: RunSpec, device: torch.device) -> None:
     _execute_before(spec, manifest, device)
     model = create_model(spec.model, split.num_classes).to(getattr(torch, spec.dtype))
     model.load_state_dict(initial_weights(spec, manifest, model))
-    _train_and_record(model, images, labels, training_rows(manifest, spec), parts, spec, manifest.head, device)
+    rows = training_rows(manifest, spec)
+    if spec.head == "cosine":
+        _give_cosine_head(model, images, labels, rows, spec, manifest.head, device)
+    _train_and_record(model, images, labels, rows, parts, spec, manifest.head, device)
+
+
+def _give_cosine_head(model, images, labels, rows, spec, head: Head, device) -> None:
+    """Make the head of the starting network a cosine head, with its scale from the features of the run's images."""
+    dtype = getattr(torch, spec.dtype)
+    model.to(device, memory_format=torch.channels_last)
+    linear = _pretrained_outputs(model, images, labels, spec, normalizer(head.mean, head.std, dtype, device), device)
+    features = linear.features[torch.isin(linear.index, rows)]
+    use_cosine_head(model, logit_scale(model.get_classifier().weight.detach().cpu(), features))
 
 
 def _execute_before(spec: RunSpec, manifest: Manifest, device: torch.device) -> None:
@@ -141,7 +154,7 @@ def _train_and_record(model, images, labels, rows, parts, spec, head: Head, devi
         if epoch % spec.record_every and epoch != spec.epochs:
             return
         for part, index in parts.items():
-            if epoch == 0:
+            if epoch == 0 and spec.head == "linear":
                 everywhere = _pretrained_outputs(model, images, labels, spec, normalize, device)
                 outputs = everywhere.where(torch.isin(everywhere.index, index))
             else:
@@ -168,17 +181,25 @@ def _train_and_record(model, images, labels, rows, parts, spec, head: Head, devi
 
 
 def training_data(images, labels, rows, spec, head: Head, device) -> TrainingData:
-    """The images that a run trains on, normalised and augmented as the head of the manifest says."""
+    """The images that a run trains on, normalised, and augmented as the head of the manifest says.
+
+    With `spec.augmented` False they are as they are: no crops, no flips.
+    """
     normalize = normalizer(head.mean, head.std, getattr(torch, spec.dtype), device)
 
     def augmented(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        if not spec.augmented:
+            return normalize(batch)
         return augment(normalize(batch), head.augmentation.scale, head.augmentation.flip, generator)
 
     return TrainingData(images, labels, rows, spec.batch_size, augmented, spec.run_id)
 
 
 def _pretrained_outputs(model, images, labels, spec, normalize, device) -> Outputs:
-    """Outputs of the starting network on all images of the target domain: the same for all runs, so computed once."""
+    """Outputs of the starting network, with its linear head, on all images of the target domain.
+
+    They are the same for all runs, so they are computed once.
+    """
     path = paths.pretrained_outputs(spec.init, spec.data, spec.dtype, device.type)
     target = load_manifest(spec.benchmark).target_rows
     return Outputs(**files.cached(path, lambda: vars(extract(model, images, labels, target, normalize))))
@@ -205,10 +226,25 @@ def split_parts(manifest: Manifest, spec: RunSpec, split: ClassSplit) -> dict[st
 
 
 def training_rows(manifest: Manifest, spec: RunSpec) -> torch.Tensor:
-    """The row numbers that a run trains on. Raises UserError as `split_parts`."""
+    """The row numbers that a run trains on, at most `spec.images_per_class` of each class, 0 being all.
+
+    Those of a smaller number are among those of a larger one. Raises UserError as `split_parts`.
+    """
     split = manifest.class_split(spec.seed, spec.seen)
     rows = split_parts(manifest, spec, split)["train"]
-    return rows if spec.tuned_on == "all" else rows[split.is_seen(manifest.labels[rows])]
+    if spec.tuned_on != "all":
+        rows = rows[split.is_seen(manifest.labels[rows])]
+    return _few_of_each(rows, manifest, spec) if spec.images_per_class else rows
+
+
+def _few_of_each(rows: torch.Tensor, manifest: Manifest, spec: RunSpec) -> torch.Tensor:
+    """At most `spec.images_per_class` of the rows of each class, ascending: the first in an order drawn by the seed."""
+    kept = []
+    for label, name in enumerate(manifest.class_names):
+        own = rows[manifest.labels[rows] == label]
+        generator = generator_for("images per class", manifest.name, spec.seed, name)
+        kept.append(own[torch.randperm(len(own), generator=generator)[: spec.images_per_class]])
+    return torch.cat(kept).sort().values
 
 
 def initial_weights(spec: RunSpec, manifest: Manifest, model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -228,10 +264,15 @@ def load_before_after(spec: RunSpec, device: str | None = None) -> tuple[torch.n
     deterministic()
     reuse_memory()
     start = create_model(spec.model, len(manifest.class_names))
-    bias = f"{head_name(start)}.bias"
+    head = head_name(start)
+    started, ended = initial_weights(spec, manifest, start), files.read_tensors(paths.run_model(spec.run_id))
+    if spec.head == "cosine":
+        started = started | {f"{head}.{name}": ended[f"{head}.{name}"] for name in ("bias", "scale")}  # never trained
     networks = []
-    for weights in (initial_weights(spec, manifest, start), files.read_tensors(paths.run_model(spec.run_id))):
-        model = create_model(spec.model, len(weights[bias]))  # tasks differ in their number of classes
+    for weights in (started, ended):
+        model = create_model(spec.model, len(weights[f"{head}.bias"]))  # tasks differ in their number of classes
+        if spec.head == "cosine":
+            use_cosine_head(model)
         model.to(picked, getattr(torch, spec.dtype), memory_format=torch.channels_last).eval()
         model.load_state_dict(weights)
         networks.append(model)

@@ -13,7 +13,7 @@ RANDOM = "random"  # what a network that is trained from scratch starts from
 
 
 def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[RunSpec]:
-    """The fine-tuning runs of a profile, one per seed; `changes` replace fields of the recipe.
+    """The fine-tuning runs of a profile, one per seed; `changes` replace fields of the recipe, and `init`.
 
     Raises UserError for an unknown benchmark, profile or starting network, and for no seed or a repeated one.
     """
@@ -25,8 +25,11 @@ def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[
     fields = {"benchmark": benchmark, "data": manifest.digest, "model": manifest.head.model}
     fields |= recipe(benchmark, profile)
     fields |= changes
-    init = starting_network(manifest, fields.get("dtype", "float32"))
-    return [RunSpec(**fields, init=init, seed=seed) for seed in seeds]
+    if "init" not in fields:
+        fields["init"] = starting_network(manifest, fields.get("dtype", "float32"))
+    elif not has_weights(fields["init"]):
+        raise unknown("weights", fields["init"], WEIGHTS)
+    return [RunSpec(**fields, seed=seed) for seed in seeds]
 
 
 def starting_network(manifest: Manifest, dtype: str) -> str:

@@ -64,7 +64,10 @@ class RunSet:
         return load_outputs(paths.run_outputs(spec.run_id, epoch, part))
 
     def head(self, spec: RunSpec, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight (C, D) and bias (C,) of the linear head after an epoch."""
+        """Weight (C, D) and bias (C,) of the head after an epoch.
+
+        Of a cosine head, the rows as they are trained, with their lengths, and zeros.
+        """
         tensors = files.read_tensors(paths.run_head(spec.run_id, epoch))
         return tensors["weight"], tensors["bias"]
 

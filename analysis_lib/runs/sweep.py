@@ -6,7 +6,8 @@
     }
 
 Each profile has a list of grids: every combination of a grid's values is a cell, run once for every seed. Fields that
-a grid does not name are those of the benchmark's recipe for the profile.
+a grid does not name are those of the benchmark's recipe for the profile. `seen_choice` and `seen_number` are no fields:
+`runs.seen_choice` makes the run's seen classes of them.
 """
 
 import itertools
@@ -21,10 +22,13 @@ from ..core import paths
 from ..core.errors import UserError, unknown
 from ..core.run_spec import RunSpec
 from .plan import plan
+from .seen_choice import choose_seen
 
 FIXED = ("benchmark", "data", "seed", "stage")  # what a grid may not change
 SCALARS = (bool, int, float, str)
+CHOICE = {"seen_choice": str, "seen_number": int}  # what `choose_seen` takes
 SWEPT = {field.name: field.type for field in fields(RunSpec) if field.type in SCALARS and field.name not in FIXED}
+SWEPT |= CHOICE
 
 Value = bool | int | float | str
 Cell = tuple[tuple[str, Value], ...]  # the changed fields with their values, in the file's order
@@ -102,5 +106,10 @@ def cells(sweep: Sweep, profile: str) -> list[Cell]:
 
 
 def specs_by_cell(sweep: Sweep, benchmark: str, profile: str, seeds: Sequence[int]) -> dict[Cell, list[RunSpec]]:
-    """The runs of every cell, one a seed. Raises UserError as `cells`, `plan` and RunSpec do."""
-    return {cell: plan(benchmark, profile, seeds, **dict(cell)) for cell in cells(sweep, profile)}
+    """The runs of every cell, one a seed. Raises UserError as `cells`, `plan`, RunSpec and `choose_seen` do."""
+    found = {}
+    for cell in cells(sweep, profile):
+        choice = {name: value for name, value in cell if name in CHOICE}
+        specs = plan(benchmark, profile, seeds, **{name: value for name, value in cell if name not in CHOICE})
+        found[cell] = [choose_seen(spec, **choice) for spec in specs] if choice else specs
+    return found

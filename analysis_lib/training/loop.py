@@ -18,6 +18,7 @@ from ..core.seeds import generator_for, seed_for
 from .method import Method, TrainingData
 from .optimizers import create_optimizer, parameter_groups
 from .resume import commit, resume
+from .warm_up import warm_up
 
 
 def train(
@@ -79,7 +80,8 @@ def train_epoch(
         value = loss.item()
         if optimizer is not None:
             for group in optimizer.param_groups:
-                group["lr"] = spec.lr * method.rate(first + number, steps) * group.get("lr_scale", 1)
+                rate = spec.lr * method.rate(first + number, steps) * warm_up(first + number, steps, spec.warmup)
+                group["lr"] = rate * group.get("lr_scale", 1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
