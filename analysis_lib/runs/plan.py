@@ -17,13 +17,17 @@ def plan(benchmark: str, profile: str, seeds: Sequence[int], **changes) -> list[
 
     Raises UserError for an unknown benchmark, profile or starting network, and for no seed or a repeated one.
     """
+    return plan_on(load_manifest(benchmark), profile, seeds, **changes)
+
+
+def plan_on(manifest: Manifest, profile: str, seeds: Sequence[int], **changes) -> list[RunSpec]:
+    """`plan` for a manifest that is read already. Raises as there."""
     if not seeds or len(set(seeds)) < len(seeds):
         raise UserError(
             f"seeds are {list(seeds)}; give at least one, and each once: a repeated seed is no further sample"
         )
-    manifest = load_manifest(benchmark)
-    fields = {"benchmark": benchmark, "data": manifest.digest, "model": manifest.head.model}
-    fields |= recipe(benchmark, profile)
+    fields = {"benchmark": manifest.name, "data": manifest.digest, "model": manifest.head.model}
+    fields |= recipe(manifest.name, profile)
     fields |= changes
     if "init" not in fields:
         fields["init"] = starting_network(manifest, fields.get("dtype", "float32"))

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch.nn import functional
 
-from ..benchmarks.manifest import Manifest, load_manifest
+from ..benchmarks.manifest import Manifest
 from ..core.errors import UserError, unknown
 from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for
@@ -23,7 +23,9 @@ NEARNESS = {"clustered": lambda cosines: cosines.mean(1), "spread": lambda cosin
 RULES = ("random", *NEARNESS)
 
 
-def choose_seen(spec: RunSpec, seen_choice: str = "random", seen_number: int | None = None) -> RunSpec:
+def choose_seen(
+    spec: RunSpec, manifest: Manifest, seen_choice: str = "random", seen_number: int | None = None
+) -> RunSpec:
     """The run of `spec` with `seen_number` seen classes, chosen by a rule; None for as many as it has.
 
     `random` draws them, as a manifest does that states a share. `clustered` and `spread` begin with a drawn class and
@@ -36,7 +38,6 @@ def choose_seen(spec: RunSpec, seen_choice: str = "random", seen_number: int | N
     """
     if seen_choice not in RULES:
         raise unknown("seen_choice", seen_choice, RULES)
-    manifest = load_manifest(spec.benchmark)
     own = manifest.class_split(spec.seed, spec.seen)
     drawn = _drawn_order(manifest, spec.seed)
     number = len(own.seen) if seen_number is None else seen_number

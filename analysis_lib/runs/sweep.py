@@ -18,10 +18,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ..benchmarks.manifest import load_manifest
 from ..core import paths
 from ..core.errors import UserError, unknown
 from ..core.run_spec import RunSpec
-from .plan import plan
+from .plan import plan_on
 from .seen_choice import choose_seen
 
 FIXED = ("benchmark", "data", "seed", "stage")  # what a grid may not change
@@ -106,10 +107,11 @@ def cells(sweep: Sweep, profile: str) -> list[Cell]:
 
 
 def specs_by_cell(sweep: Sweep, benchmark: str, profile: str, seeds: Sequence[int]) -> dict[Cell, list[RunSpec]]:
-    """The runs of every cell, one a seed. Raises UserError as `cells`, `plan`, RunSpec and `choose_seen` do."""
+    """The runs of every cell, one a seed. Raises UserError as `cells`, `plan_on`, RunSpec and `choose_seen` do."""
+    manifest = load_manifest(benchmark)
     found = {}
     for cell in cells(sweep, profile):
         choice = {name: value for name, value in cell if name in CHOICE}
-        specs = plan(benchmark, profile, seeds, **{name: value for name, value in cell if name not in CHOICE})
-        found[cell] = [choose_seen(spec, **choice) for spec in specs] if choice else specs
+        specs = plan_on(manifest, profile, seeds, **{name: value for name, value in cell if name not in CHOICE})
+        found[cell] = [choose_seen(spec, manifest, **choice) for spec in specs] if choice else specs
     return found

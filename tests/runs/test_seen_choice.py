@@ -32,7 +32,7 @@ def spec(pretrained_root, monkeypatch):
 
 
 def chosen(spec, rule, number):
-    return choose_seen(spec, rule, number).seen
+    return choose_seen(spec, load_manifest("digits"), rule, number).seen
 
 
 def on_circle(*degrees):
@@ -98,39 +98,41 @@ def test_seeds_draw_other_classes(spec):
 
 
 def test_the_manifest_s_own_choice_is_the_recipe(spec):
-    assert choose_seen(spec) == choose_seen(spec, "random", 5) == spec
-    assert choose_seen(spec, "random", 4).seen
-    assert choose_seen(replace(spec, seen=("1", "2", "3"))).seen != ("1", "2", "3"), "the number stays, not the names"
-    assert len(choose_seen(replace(spec, seen=("1", "2", "3"))).seen) == 3
+    manifest = load_manifest("digits")
+    assert choose_seen(spec, manifest) == choose_seen(spec, manifest, "random", 5) == spec
+    assert chosen(spec, "random", 4)
+    own = replace(spec, seen=("1", "2", "3"))
+    assert choose_seen(own, manifest).seen != own.seen, "the number stays, not the names"
+    assert len(choose_seen(own, manifest).seen) == 3
 
 
-def test_classes_without_training_images_are_not_chosen(spec, monkeypatch):
+def test_classes_without_training_images_are_not_chosen(spec):
     manifest = load_manifest("digits")
     body = manifest.body.copy()
     body.loc[body["label"].isin([0, 1, 2]), "split"] = "test"
-    monkeypatch.setattr("analysis_lib.runs.seen_choice.load_manifest", lambda name: replace(manifest, body=body))
+    manifest = replace(manifest, body=body)
     for rule in ("random", *NEARNESS):
-        assert set(chosen(spec, rule, 7)) == set("3456789")
+        assert set(choose_seen(spec, manifest, rule, 7).seen) == set("3456789")
     with pytest.raises(UserError, match="seen_number is 8 for benchmark 'digits'; give a number from 2 to 7"):
-        choose_seen(spec, "spread", 8)
+        choose_seen(spec, manifest, "spread", 8)
 
 
 @pytest.mark.parametrize("number", [0, 1, 10, -3])
 def test_a_number_out_of_range(spec, number):
     with pytest.raises(UserError, match=f"seen_number is {number} for benchmark 'digits'; give a number from 2 to 9"):
-        choose_seen(spec, "random", number)
+        chosen(spec, "random", number)
 
 
 def test_an_unknown_rule(spec):
     with pytest.raises(UserError, match=re.escape("unknown seen_choice 'spred' (did you mean 'spread'?)")):
-        choose_seen(spec, "spred")
+        chosen(spec, "spred", 3)
 
 
 def test_without_the_starting_network(project):
     (spec,) = plan("digits", "smoke", [0])
-    assert choose_seen(spec, "random", 3).seen
+    assert chosen(spec, "random", 3)
     with pytest.raises(UserError, match=f"run {spec.init} is not finished; make it with `python -m analysis_lib run"):
-        choose_seen(spec, "clustered", 3)
+        chosen(spec, "clustered", 3)
 
 
 def sweep(**grid):
@@ -142,7 +144,8 @@ def test_a_sweep_resolves_the_choice_for_every_seed(spec):
     assert next(iter(found)) == (("seen_choice", "random"), ("seen_number", 3)) and len(found) == 4
     for cell, specs in found.items():
         assert [each.seed for each in specs] == [0, 1]
-        assert specs == [choose_seen(each, **dict(cell)) for each in plan("digits", "smoke", (0, 1))]
+        plain = plan("digits", "smoke", (0, 1))
+        assert specs == [choose_seen(each, load_manifest("digits"), **dict(cell)) for each in plain]
     assert found[(("seen_choice", "random"), ("seen_number", 5))] == plan("digits", "smoke", (0, 1))
     assert len({each.run_id for specs in found.values() for each in specs}) == 8
 

@@ -17,8 +17,8 @@ WITH_THE_RECIPE = ("augmentation", "backbones", "cosine_head", "images", "seen_c
 def resolved(project, monkeypatch):
     """From a file's name and a profile to its runs by cell, on its benchmark or another one."""
 
-    def random_only(spec, **choice):  # the other rules read a starting network, which takes minutes to train
-        return choose_seen(spec, **choice | {"seen_choice": "random"})
+    def random_only(spec, manifest, **choice):  # the other rules read a starting network, which takes minutes to train
+        return choose_seen(spec, manifest, **choice | {"seen_choice": "random"})
 
     def resolve(name, profile, benchmark=None):
         sweep = sweeps.read_sweep(paths.sweep(name))

@@ -134,3 +134,10 @@ def test_a_cosine_run_resumes_to_the_same_bytes(cosine, cosine_root, tmp_path, m
     stop_at_write(None)
     execute(cosine, "cpu")
     assert contents(cosine.run_id) == whole
+
+
+@pytest.mark.parametrize("method", ["lp_ft", "bitfit", "swa", "wise"])
+def test_methods_that_free_or_average_weights_leave_the_bias_and_the_scale(cosine, method):
+    execute(run := replace(cosine, method=method), "cpu")
+    own, plain = (files.read_tensors(paths.run_model(spec.run_id)) for spec in (run, cosine))
+    assert not own["head.bias"].any() and own["head.scale"] == plain["head.scale"]
