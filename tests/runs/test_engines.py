@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -8,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from analysis_lib import UserError
 from analysis_lib.core import paths
 from analysis_lib.runs.engines import ENGINES, Outcome, Settings, processes
-from analysis_lib.runs.execute import state
 from analysis_lib.runs.plan import plan
 from tests.conftest import make_root
 
@@ -53,10 +54,9 @@ def holder(lock):
     return None
 
 
-def kill_one(root, killed):
-    """Kill the process of the first run that has begun to train, and note the process and the state of the run."""
-    end = time.monotonic() + 240
-    while not killed and time.monotonic() < end:
+def kill_one(root, killed, over):
+    """Kill the process of the first run that has begun to train, and note it and whether the run was done by then."""
+    while not killed and not over.is_set():
         for begun in root.glob("runs/digits-finetune*/checkpoint.safetensors"):
             process = holder(root / "runs" / f".{begun.parent.name}.lock")
             if process and not killed:
@@ -73,12 +73,13 @@ def one_killed(request, serial, tmp_path_factory):
     root = make_root(tmp_path_factory.mktemp(request.param))
     for made in serial[0].glob("runs/digits-pretrain*"):
         shutil.copytree(made, root / "runs" / made.name)
-    killed = []
-    killer = threading.Thread(target=kill_one, args=(root, killed))
+    killed, over = [], threading.Event()
+    killer = threading.Thread(target=kill_one, args=(root, killed, over), daemon=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FTC_ROOT", str(root))
         killer.start()
         outcomes = list(ENGINES[request.param](planned(), Settings("cpu", workers=2)))
+    over.set()
     killer.join()
     return root, outcomes, killed
 
@@ -140,10 +141,10 @@ def test_settings_out_of_range_are_refused(wrong):
         Settings(**wrong)
 
 
-def test_the_threads_of_this_process_are_as_before(serial, project):
-    import torch
-
+def test_the_threads_of_this_process_are_as_before(project):
     before = torch.get_num_threads()
-    (outcome,) = ENGINES["serial"](plan("digits", "smoke", [0], method="none"), Settings("cpu", threads=before + 1))
-    assert outcome.error and torch.get_num_threads() == before
-    assert state(outcome.spec.run_id) == "partial"
+    specs = plan("digits", "smoke", [0], seen=("eleven",))
+    (outcome,) = ENGINES["serial"](specs, Settings("cpu", threads=before + 1))
+    assert "unknown class" in str(outcome.error) and torch.get_num_threads() == before
+    begun = json.loads(paths.run_environment(specs[0].run_id).read_text())
+    assert begun["threads"] == before + 1

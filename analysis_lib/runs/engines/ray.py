@@ -36,8 +36,8 @@ def run(specs: Sequence[RunSpec], settings: Settings) -> Iterator[Outcome]:
             "the engine ray needs a package that is not installed; run `pip install --constraint constraints.txt "
             "--editable '.[ray]'`"
         ) from None
-    _connect(settings)
     try:
+        _connect(settings)
         task = ray.remote(num_cpus=settings.threads, num_gpus=settings.gpus, max_retries=RETRIES)(_execute)
         waiting = {task.remote(spec, settings): spec for spec in specs}
         while waiting:
