@@ -124,8 +124,8 @@ def _time(seconds: float | None) -> str:
         return "the time is known once a run is done"
     if not seconds:
         return "nothing left to make"
-    if seconds < 60:
-        return "less than a minute left"
+    if seconds < 90:
+        return "about a minute left"
     return f"about {seconds / 60:.0f} minutes left" if seconds < 7200 else f"about {seconds / 3600:.0f} hours left"
 
 
