@@ -7,9 +7,9 @@ import argparse
 import sys
 
 from ..core.errors import UserError
-from . import calibrate, data, finetune, manifest, notebook, report, run
+from . import calibrate, data, finetune, manifest, notebook, report, run, sweep
 
-VERBS = (data, run, notebook, finetune, calibrate, report, manifest)
+VERBS = (data, run, sweep, notebook, finetune, calibrate, report, manifest)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -35,7 +35,11 @@ def share_cores(processes: int) -> None:
     _processes = processes
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def worker_processes() -> int:
     """How many workers this process may start: its share of all cores but one, at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, (cores - 1) // _processes)
+    return max(1, (cores() - 1) // _processes)

@@ -25,6 +25,7 @@ def modules_after(code, rc=0):
         ("from analysis_lib.cli import main; main(['--help'])", 0),
         ("from analysis_lib.cli import main; main(['calibrate', '--help'])", 0),
         ("from analysis_lib.cli import main; main(['finetune', '--help'])", 0),
+        ("from analysis_lib.cli import main; main(['sweep', '--help'])", 0),
         ("from analysis_lib.cli import main; main(['run', 'emoji', '--profle', 'smoke'])", 2),
         ("from analysis_lib.cli import main; main(['calibrat'])", 2),
     ],
