@@ -41,6 +41,6 @@ def check_batches(batches: Sequence[torch.Tensor], name: str) -> None:
     smallest, world = min(map(len, batches)), share().world
     if smallest < world:
         raise UserError(
-            f"run {name} has a batch of {smallest} images for {world} processes; start at most {smallest} processes, "
-            "or give larger batches"
+            f"run {name} cannot share a batch of {smallest} among {world} processes; start no more than {smallest}, or "
+            "give larger batches"
         )
