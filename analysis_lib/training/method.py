@@ -56,7 +56,7 @@ class TrainingData:
     def in_order(
         self, batches: Sequence[torch.Tensor], generator: torch.Generator
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Each `batch` of one after another, of several processes' each its share; streamed images are read ahead."""
+        """Each `batch` of one after another, or this process's share of each; streamed images are read ahead."""
         own = [share().of(rows) for rows in batches]
         for images, rows, whole in zip(in_order(self.images, own), own, batches):
             size = () if len(rows) == len(whole) else (len(whole),)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import shutil
 import warnings
 from dataclasses import replace
@@ -12,7 +13,7 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from analysis_lib import UserError
+from analysis_lib import UserError, cli
 from analysis_lib.benchmarks.manifest import load_manifest
 from analysis_lib.core import files, paths, processes
 from analysis_lib.core.run_spec import RunSpec
@@ -149,6 +150,8 @@ def work(rank, folder):
     warnings.simplefilter("error")
     store = f"file://{folder / 'store'}"
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD)
+    os.environ["WORLD_SIZE"] = str(WORLD)
+    processes.join()  # as a command would: the group is there already
     found = measured_norms()
     for name in METHODS:
         found |= trained(name)
@@ -246,3 +249,26 @@ def test_only_the_first_process_writes(pair):
     assert written[1] == []
     assert written[0].count("done") == written[0].count("model.safetensors") == 1
     assert written[0].count("checkpoint.safetensors") == 5
+
+
+def test_one_process_joins_nobody(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    processes.join()
+    assert processes.share() == processes.Share() and not torch.distributed.is_initialized()
+    x = torch.ones(3)
+    assert processes.total(x) is x and processes.share().of(x).equal(x)
+    assert processes.told(True) and not processes.told(False)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    for name, value in (("WORLD_SIZE", "4"), ("LOCAL_RANK", "2")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match="process 2 finds 2 GPUs.*start at most 2 processes"):
+        processes.join()
+
+
+def test_runs_side_by_side_are_refused_under_torchrun(project, monkeypatch, capsys):
+    monkeypatch.setattr(processes, "share", lambda: processes.Share(0, 2))
+    assert cli.main(["run", "digits", "--profile", "smoke", "--seeds", "0", "--processes", "2"]) == 2
+    assert "--processes is 2 under torchrun" in capsys.readouterr().err
