@@ -14,6 +14,8 @@ from .resources import share_cores
 if TYPE_CHECKING:  # heavy: what needs it imports it
     import torch
 
+TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}  # what it says in the environment
+
 
 @dataclass(frozen=True)
 class Share:
@@ -46,7 +48,7 @@ def join() -> None:
     Each process of a machine takes the GPU of its number, if there are GPUs. Only the first process prints. Raises
     UserError if a machine has fewer GPUs than processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or share().world > 1:
+    if not os.environ.keys() >= TORCHRUN or os.environ["WORLD_SIZE"] == "1" or share().world > 1:
         return
     import torch
     from torch import distributed

@@ -150,7 +150,7 @@ def work(rank, folder):
     warnings.simplefilter("error")
     store = f"file://{folder / 'store'}"
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD)
-    os.environ["WORLD_SIZE"] = str(WORLD)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD), "LOCAL_WORLD_SIZE": str(WORLD)}
     processes.join()  # as a command would: the group is there already
     found = measured_norms()
     for name in METHODS:
@@ -252,7 +252,7 @@ def test_only_the_first_process_writes(pair):
 
 
 def test_one_process_joins_nobody(monkeypatch):
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")  # of some other launcher
     processes.join()
     assert processes.share() == processes.Share() and not torch.distributed.is_initialized()
     x = torch.ones(3)
@@ -261,7 +261,7 @@ def test_one_process_joins_nobody(monkeypatch):
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
-    for name, value in (("WORLD_SIZE", "4"), ("LOCAL_RANK", "2")):
+    for name, value in (("RANK", "2"), ("LOCAL_RANK", "2"), ("WORLD_SIZE", "4"), ("LOCAL_WORLD_SIZE", "4")):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UserError, match="process 2 finds 2 GPUs.*start at most 2 processes"):
