@@ -35,17 +35,22 @@ def add_verb(verbs) -> None:
 
 def act(arguments: argparse.Namespace) -> None:
     """Make the union of the studies' runs, and print the folder of each finished run."""
-    from ..core import paths
+    from ..core import paths, processes
     from ..core.errors import UserError
     from ..core.resources import set_memory_budget
     from ..report.notebooks import parse_integers
     from ..studies import STUDIES, make_runs
 
+    processes.join()
     names = arguments.studies.split(",") if arguments.studies else list(STUDIES)
     seeds = parse_integers("seeds", arguments.seeds)
     if arguments.memory_budget:
         set_memory_budget(arguments.memory_budget)
     if arguments.processes < 1:
         raise UserError(f"--processes is {arguments.processes}; give 1 or more")
+    if arguments.processes > 1 and processes.share().world > 1:
+        raise UserError(
+            f"--processes is {arguments.processes} under torchrun, whose processes share one run; leave it out"
+        )
     for spec in make_runs(names, arguments.benchmark, arguments.profile, seeds, arguments.device, arguments.processes):
         print(paths.display(paths.run(spec.run_id)), flush=True)

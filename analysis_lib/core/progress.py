@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from tqdm.auto import tqdm
 
+from .processes import share
+
 HEADLESS = "TQDM_DISABLE"  # tqdm's own switch; set for headless kernels
 
 
@@ -21,9 +23,10 @@ def progress(items: Iterable, title: str, total: int | None = None) -> Iterator:
     total : of items that have no length.
     """
     watched = sys.stderr.isatty() or (in_notebook() and not os.environ.get(HEADLESS))
-    return tqdm(items, desc=title, total=total, leave=False, disable=not watched)
+    return tqdm(items, desc=title, total=total, leave=False, disable=not (watched and share().is_first))
 
 
 def log(line: str) -> None:
-    """Print one line of progress: to the error stream, or in a notebook to its output."""
-    print(line, file=sys.stdout if in_notebook() else sys.stderr, flush=True)
+    """Print one line of progress: to the error stream, or in a notebook to its output. One process speaks for all."""
+    if share().is_first:
+        print(line, file=sys.stdout if in_notebook() else sys.stderr, flush=True)

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..core.processes import total
+
 
 def batchnorms(model: nn.Module) -> list[_BatchNorm]:
     """The BatchNorm layers that keep running statistics, in the model's order."""
@@ -20,7 +22,8 @@ def reestimate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
     batches : images (B, 3, H, W) as the model takes them. Each batch is normalised by its own statistics on its way
     through the network, as in training; everything else is in eval mode. The variance is the unbiased one over all
     samples and positions: within batches and between them. A model without BatchNorm stays as it is, and so does a
-    layer that gets no input. Source: the law of total variance.
+    layer that gets no input. Processes that train together each bring their share of every batch. Source: the law of
+    total variance.
     """
     layers = batchnorms(model)
     if not layers:
@@ -46,12 +49,13 @@ def reestimate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
             hook.remove()
         for module, training in modes.items():
             module.training = training
-    for layer, n in counts.items():
+    for layer in layers:
+        n = int(total(torch.tensor(counts[layer])))
         if not n:  # a layer that the network does not use
             continue
-        mean = sums[layer] / n
+        mean = total(sums[layer]) / n
         layer.running_mean.copy_(mean)
-        layer.running_var.copy_((squares[layer] - n * mean.square()).clamp_min(0) / max(1, n - 1))
+        layer.running_var.copy_((total(squares[layer]) - n * mean.square()).clamp_min(0) / max(1, n - 1))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 
 import torch
@@ -10,7 +11,7 @@ from ..benchmarks.images import load_images, source_images
 from ..benchmarks.manifest import Head, Manifest, load_manifest
 from ..benchmarks.preprocess import normalizer
 from ..benchmarks.tasks import load_task
-from ..core import files, paths
+from ..core import files, paths, processes
 from ..core.class_split import ClassSplit
 from ..core.device import deterministic, pick_device, reuse_memory, versions
 from ..core.errors import UserError
@@ -21,11 +22,12 @@ from ..methods import method_of
 from ..models.backbone import head_name
 from ..models.cosine_head import logit_scale, use_cosine_head
 from ..models.create import create_model, create_random_model
+from ..models.global_batchnorm import global_batchnorm
 from ..models.pretrained import has_weights, imported_backbone, named_weights
 from ..training.augmentation import augment
 from ..training.loop import train
 from ..training.method import TrainingData
-from .outputs import Outputs, extract, save_outputs
+from .outputs import Outputs, extract, extract_together, save_outputs
 from .plan import RANDOM, run_before
 from .start_task import start_task
 
@@ -49,30 +51,37 @@ def check_finished(spec: RunSpec) -> None:
 def execute(spec: RunSpec, device: str | None = None) -> str:
     """Make the run of `spec` unless it is done, and return its run_id.
 
-    Safe to call again after an interruption, and from several processes at once. Raises UserError as loading the data,
-    loading the weights and training do.
+    Safe to call again after an interruption, and from several processes at once. Processes of one group
+    (`core.processes`) make the run together: the first one holds the lock and writes the files, and all return when it
+    is done. Raises UserError as loading the data, loading the weights and training do.
     """
-    if state(spec.run_id) != "done":
+    if not processes.told(state(spec.run_id) == "done"):
         picked = pick_device(device)
-        with files.locked(spec.run_id):
-            if state(spec.run_id) != "done":
+        with files.locked(spec.run_id) if processes.share().is_first else nullcontext():
+            if not processes.told(state(spec.run_id) == "done"):
                 deterministic()
                 reuse_memory()
                 _begin(spec, picked)
                 STAGES[spec.stage](spec, picked)
+                processes.wait()
     return spec.run_id
 
 
 def _begin(spec: RunSpec, device: torch.device) -> None:
     """Write the spec and the environment, and remove a killed process's files. Raises UserError on another device."""
-    files.remove_temporary(paths.run(spec.run_id))
     environment = {"device": device.type, "threads": torch.get_num_threads(), "versions": versions()}
+    share = processes.share()
+    if share.world > 1:
+        environment["processes"] = share.world
     begun = paths.run_environment(spec.run_id)
     if begun.exists() and (before := json.loads(begun.read_text())["device"]) != device.type:
         raise UserError(
             f"run {spec.run_id} was begun on {before} and cannot go on on {device.type} with the same bytes; use "
             f"--device {before}, or delete {paths.display(paths.run(spec.run_id))}"
         )
+    if not share.is_first:
+        return
+    files.remove_temporary(paths.run(spec.run_id))
     files.write_json(paths.run_spec(spec.run_id), asdict(spec))
     files.write_json(begun, environment)
     log(f"{spec.run_id} on {device.type}")
@@ -145,7 +154,11 @@ STAGES = {"finetune": _finetune, "pretrain": _pretrain, "task": _learn_task}
 
 
 def _train_and_record(model, images, labels, rows, parts, spec, head: Head, device) -> None:
-    """Train; store the Outputs of every part and the head after each epoch, and the final model."""
+    """Train; store the Outputs of every part and the head after each epoch, and the final model.
+
+    Of processes that train together the first one writes.
+    """
+    writes = processes.share().is_first
     dtype = getattr(torch, spec.dtype)
     model.to(device, dtype, memory_format=torch.channels_last)
     normalize = normalizer(head.mean, head.std, dtype, device)
@@ -158,21 +171,27 @@ def _train_and_record(model, images, labels, rows, parts, spec, head: Head, devi
                 everywhere = _pretrained_outputs(model, images, labels, spec, normalize, device)
                 outputs = everywhere.where(torch.isin(everywhere.index, index))
             else:
-                outputs = extract(model, images, labels, index, normalize)
+                outputs = extract_together(model, images, labels, index, normalize)
             if not outputs.logits.isfinite().all():
                 raise UserError(
                     f"the model of run {spec.run_id} gives logits that are not finite after epoch {epoch}; lower the "
                     f"learning rate (now {spec.lr:g})"
                 )
-            save_outputs(paths.run_outputs(spec.run_id, epoch, part), outputs)
+            if writes:
+                save_outputs(paths.run_outputs(spec.run_id, epoch, part), outputs)
         linear = model.get_classifier()
-        files.write_tensors(paths.run_head(spec.run_id, epoch), {"weight": linear.weight, "bias": linear.bias})
+        if writes:
+            files.write_tensors(paths.run_head(spec.run_id, epoch), {"weight": linear.weight, "bias": linear.bias})
 
     checkpoint, final = paths.run_checkpoint(spec.run_id), paths.run_model(spec.run_id)
     if final.exists() and not checkpoint.exists():
-        files.write_text(paths.run_done(spec.run_id), "")
+        if writes:
+            files.write_text(paths.run_done(spec.run_id), "")
         return
-    train(model, method_of(spec), training_data(images, labels, rows, spec, head, device), spec, after_epoch)
+    with global_batchnorm(model):
+        train(model, method_of(spec), training_data(images, labels, rows, spec, head, device), spec, after_epoch)
+    if not writes:
+        return
     history = json.loads(files.read_metadata(checkpoint)["history"])
     files.write_text(paths.run_metrics(spec.run_id), "".join(json.dumps(line) + "\n" for line in history))
     files.write_tensors(final, model.state_dict())
@@ -187,10 +206,10 @@ def training_data(images, labels, rows, spec, head: Head, device) -> TrainingDat
     """
     normalize = normalizer(head.mean, head.std, getattr(torch, spec.dtype), device)
 
-    def augmented(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def augmented(batch: torch.Tensor, generator: torch.Generator, size: int | None = None) -> torch.Tensor:
         if not spec.augmented:
             return normalize(batch)
-        return augment(normalize(batch), head.augmentation.scale, head.augmentation.flip, generator)
+        return augment(normalize(batch), head.augmentation.scale, head.augmentation.flip, generator, size)
 
     return TrainingData(images, labels, rows, spec.batch_size, augmented, spec.run_id)
 
@@ -202,7 +221,12 @@ def _pretrained_outputs(model, images, labels, spec, normalize, device) -> Outpu
     """
     path = paths.pretrained_outputs(spec.init, spec.data, spec.dtype, device.type)
     target = load_manifest(spec.benchmark).target_rows
-    return Outputs(**files.cached(path, lambda: vars(extract(model, images, labels, target, normalize))))
+    if not processes.share().is_first:
+        processes.wait()
+    outputs = files.cached(path, lambda: vars(extract(model, images, labels, target, normalize)))
+    if processes.share().is_first:
+        processes.wait()
+    return Outputs(**outputs)
 
 
 def split_parts(manifest: Manifest, spec: RunSpec, split: ClassSplit) -> dict[str, torch.Tensor]:

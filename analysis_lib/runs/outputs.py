@@ -11,6 +11,7 @@ from torch import nn
 
 from ..benchmarks.stream import StreamedImages, in_order
 from ..core import files
+from ..core.processes import share, total
 from ..core.progress import progress
 from ..models import backbone
 
@@ -50,6 +51,25 @@ def extract(
         features[rows], logits[rows] = found
         done += len(batch)
     return Outputs(features, logits, labels[index], index)
+
+
+def extract_together(
+    model: nn.Module, images: torch.Tensor | StreamedImages, labels: torch.Tensor, index: torch.Tensor, normalize
+) -> Outputs:
+    """`extract`, where processes that train together each compute their share of the rows; all return all of them."""
+    if len(index) < share().world:  # too few to divide
+        return extract(model, images, labels, index, normalize)
+    own = extract(model, images, labels, share().of(index), normalize)
+    return Outputs(_whole(own.features, len(index)), _whole(own.logits, len(index)), labels[index], index)
+
+
+def _whole(own: torch.Tensor, n: int) -> torch.Tensor:
+    """The rows of all processes (n, ...) from every process's share of them."""
+    if len(own) == n:
+        return own
+    rows = own.new_zeros(n, *own.shape[1:])
+    share().of(rows).copy_(own)
+    return total(rows)
 
 
 def save_outputs(path: Path, outputs: Outputs) -> None:

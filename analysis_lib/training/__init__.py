@@ -1,4 +1,4 @@
 """Training: the one loop, its resume file, optimisers, augmentation, and the hooks of a fine-tuning method.
 
-Imports core only.
+Imports core, benchmarks and models only.
 """

@@ -3,15 +3,22 @@
 import torch
 from torch.nn import functional
 
+from ..core.processes import share
 from ..core.seeds import on_grid
 
 
-def augment(x: torch.Tensor, scale: tuple[float, float], flip: bool, generator: torch.Generator) -> torch.Tensor:
+def augment(
+    x: torch.Tensor, scale: tuple[float, float], flip: bool, generator: torch.Generator, size: int | None = None
+) -> torch.Tensor:
     """Random resized crops, and flips if `flip`, of a whole batch at once on its own device.
 
     x : (N, 3, H, W) float. Each crop covers a share of the area drawn from `scale`; see `draw_crops`.
+    size : of the whole batch, where x is this process's share of it; each image gets the crop of a single process.
     """
-    grid = functional.affine_grid(draw_crops(len(x), scale, flip, generator).to(x), list(x.shape), align_corners=False)
+    crops = draw_crops(len(x) if size is None else size, scale, flip, generator)
+    if size is not None:
+        crops = share().of(crops)
+    grid = functional.affine_grid(crops.to(x), list(x.shape), align_corners=False)
     return functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 

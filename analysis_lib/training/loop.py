@@ -11,10 +11,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from ..core import processes
 from ..core.errors import UserError
 from ..core.progress import log, progress
 from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for, seed_for
+from .distributed import check_batches, loss_function
 from .method import Method, TrainingData
 from .optimizers import create_optimizer, parameter_groups
 from .resume import commit, resume
@@ -27,8 +29,9 @@ def train(
     """Train `model` in place on the data and leave it at the last epoch.
 
     `after_epoch(0, model)` is called for the untrained model, then once per epoch. At learning rate 0, and where the
-    method freezes every weight, only BatchNorm's statistics move. Raises UserError for a single image, which gives
-    BatchNorm no variance, and when the loss is not finite.
+    method freezes every weight, only BatchNorm's statistics move. Several processes train together, each on its share
+    of every batch, inside `global_batchnorm`. Raises UserError for a single image, which gives BatchNorm no variance,
+    for a batch with fewer images than processes, and when the loss is not finite.
     """
     if len(data.rows) < 2:
         raise UserError(
@@ -38,6 +41,7 @@ def train(
     trained = spec.lr > 0 and any(parameter.requires_grad for parameter in model.parameters())
     optimizer = create_optimizer(parameter_groups(model, spec), spec) if trained else None
     history = resume(model, method, optimizer, spec)
+    processes.wait()  # until all have read the file, before the first process writes the next
     if not history:
         after_epoch(0, model)
         history = [{"epoch": 0}]
@@ -68,16 +72,21 @@ def train_epoch(
     Returns the mean loss and the accuracy over n images, each measured on its batch before the step.
     """
     method.before_epoch(model, (epoch - 1) / spec.epochs)
-    torch.manual_seed(seed_for("noise", spec.run_id, epoch))  # for models with dropout or drop path
+    share = processes.share()
+    own = [share.rank] if share.world > 1 else []
+    torch.manual_seed(seed_for("noise", spec.run_id, epoch, *own))  # for models with dropout or drop path
     generator = generator_for("loader", spec.run_id, epoch)
     batches = method.batches(data, epoch, generator)
+    check_batches(batches, spec.run_id)
+    loss_of = loss_function(model, method, trained=optimizer is not None)
     first, steps = (epoch - 1) * len(batches), spec.epochs * len(batches)
     loss_sum, right, n = 0.0, 0, 0
     title = f"{spec.run_id} epoch {epoch}/{spec.epochs}"
     for number, (x, y) in enumerate(progress(data.in_order(batches, generator), title, len(batches))):
         with torch.set_grad_enabled(optimizer is not None):
-            loss, logits = method.loss(model, x, y)
-        value = loss.item()
+            loss, logits = loss_of(x, y)
+            loss = loss * (share.world * len(y) / len(batches[number]))  # its mean over processes is the batch's
+        value = processes.total(loss).item() / share.world
         if optimizer is not None:
             for group in optimizer.param_groups:
                 rate = spec.lr * method.rate(first + number, steps) * warm_up(first + number, steps, spec.warmup)
@@ -91,7 +100,8 @@ def train_epoch(
                 f"the loss became {value} in run {spec.run_id} at epoch {epoch}, step {number + 1}; lower the learning "
                 f"rate (now {spec.lr:g})"
             )
-        loss_sum += value * len(y)
+        loss_sum += value * len(batches[number])
         right += (logits.argmax(1) == y).sum().item()
-        n += len(y)
+        n += len(batches[number])
+    right = processes.total(torch.tensor(right, device=y.device)).item()
     return {"loss": loss_sum / n, "train_accuracy": right / n, "n": n}

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..benchmarks.stream import StreamedImages, in_order
 from ..core.errors import UserError
+from ..core.processes import share
 from ..core.seeds import generator_for
 
 
@@ -22,7 +23,8 @@ class TrainingData:
     labels : (N,) int64.
     rows : (R,) row numbers of the fine-tuning data.
     batch_size : the largest batch.
-    augmented : from images to the batch that the model sees, with random crops and flips from the generator.
+    augmented : from images to the batch that the model sees, with random crops and flips from the generator. Where
+    several processes train together it also takes the size of the whole batch, of which the images are a share.
     name : of the run; random streams are named after it.
     """
 
@@ -30,7 +32,7 @@ class TrainingData:
     labels: torch.Tensor
     rows: torch.Tensor
     batch_size: int
-    augmented: Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+    augmented: Callable[..., torch.Tensor]
     name: str
 
     @property
@@ -54,9 +56,11 @@ class TrainingData:
     def in_order(
         self, batches: Sequence[torch.Tensor], generator: torch.Generator
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Each `batch` of one after another; images that are streamed from disk are read ahead."""
-        for images, rows in zip(in_order(self.images, batches), batches):
-            x = self.augmented(images, generator)
+        """Each `batch` of one after another, or this process's share of each; streamed images are read ahead."""
+        own = [share().of(rows) for rows in batches]
+        for images, rows, whole in zip(in_order(self.images, own), own, batches):
+            size = () if len(rows) == len(whole) else (len(whole),)
+            x = self.augmented(images, generator, *size)
             yield x, self.labels[rows].to(x.device)
 
     def passes(self, *names: object) -> Iterator[torch.Tensor]:

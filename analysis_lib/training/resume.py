@@ -5,7 +5,7 @@ import json
 import torch
 from torch import nn
 
-from ..core import files, paths
+from ..core import files, paths, processes
 from ..core.run_spec import RunSpec
 from .method import Method
 
@@ -13,7 +13,12 @@ from .method import Method
 def commit(
     model: nn.Module, method: Method, optimizer: torch.optim.Optimizer | None, spec: RunSpec, history: list[dict]
 ) -> None:
-    """Write the model, the states of the method and of the optimiser, and the history as one file."""
+    """Write the model, the states of the method and of the optimiser, and the history as one file.
+
+    All processes that train together have the same; the first one writes.
+    """
+    if not processes.share().is_first:
+        return
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"method.{name}": tensor for name, tensor in method.state().items()}
     for index, state in optimizer.state_dict()["state"].items() if optimizer else ():
