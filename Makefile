@@ -30,9 +30,6 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 DONE := executed/$(BENCHMARK)
 SETTINGS := benchmark=$(BENCHMARK) profile=$(PROFILE) seeds=$(SEEDS) device=$(DEVICE)
 
-# Threads of one job that wait in a loop starve another job beside it; after this many turns they sleep.
-export GOMP_SPINCOUNT ?= 10000
-
 # Any machine can stand in for an older one: these variables forbid torch, oneDNN and MKL the newer instructions.
 LEVEL_native :=
 LEVEL_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2

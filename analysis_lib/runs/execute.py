@@ -8,7 +8,7 @@ import torch
 
 from ..benchmarks.images import load_images, source_images
 from ..benchmarks.manifest import Head, Manifest, load_manifest
-from ..benchmarks.preprocess import normalizer
+from ..benchmarks.preprocess import normalizer, resident
 from ..benchmarks.tasks import load_task
 from ..core import files, paths
 from ..core.class_split import ClassSplit
@@ -18,7 +18,7 @@ from ..core.progress import log
 from ..core.run_spec import RunSpec
 from ..core.seeds import seed_for
 from ..methods import method_of
-from ..models.backbone import head_name
+from ..models.backbone import backbone_in_bfloat16, head_name
 from ..models.create import create_model, create_random_model
 from ..models.pretrained import has_weights, imported_backbone, named_weights
 from ..training.augmentation import augment
@@ -135,6 +135,9 @@ def _train_and_record(model, images, labels, rows, parts, spec, head: Head, devi
     """Train; store the Outputs of every part and the head after each epoch, and the final model."""
     dtype = getattr(torch, spec.dtype)
     model.to(device, dtype, memory_format=torch.channels_last)
+    if spec.autocast:
+        backbone_in_bfloat16(model)
+    images = resident(images, device)
     normalize = normalizer(head.mean, head.std, dtype, device)
 
     def after_epoch(epoch: int, model: torch.nn.Module) -> None:
@@ -179,7 +182,8 @@ def training_data(images, labels, rows, spec, head: Head, device) -> TrainingDat
 
 def _pretrained_outputs(model, images, labels, spec, normalize, device) -> Outputs:
     """Outputs of the starting network on all images of the target domain: the same for all runs, so computed once."""
-    path = paths.pretrained_outputs(spec.init, spec.data, spec.dtype, device.type)
+    computed_in = "bfloat16" if spec.autocast else spec.dtype
+    path = paths.pretrained_outputs(spec.init, spec.data, computed_in, device.type)
     target = load_manifest(spec.benchmark).target_rows
     return Outputs(**files.cached(path, lambda: vars(extract(model, images, labels, target, normalize))))
 

@@ -76,7 +76,6 @@ def train_epoch(
     for number, (x, y) in enumerate(progress(data.in_order(batches, generator), title, len(batches))):
         with torch.set_grad_enabled(optimizer is not None):
             loss, logits = method.loss(model, x, y)
-        value = loss.item()
         if optimizer is not None:
             for group in optimizer.param_groups:
                 group["lr"] = spec.lr * method.rate(first + number, steps) * group.get("lr_scale", 1)
@@ -84,6 +83,7 @@ def train_epoch(
             loss.backward()
             optimizer.step()
             method.after_step(model, optimizer, first + number, steps)
+        value = loss.item()  # waits for a GPU, so only now
         if not math.isfinite(value):
             raise UserError(
                 f"the loss became {value} in run {spec.run_id} at epoch {epoch}, step {number + 1}; lower the learning "
