@@ -115,7 +115,7 @@ bench: $(READY)  ## speed, as ratios measured in one run
 	$(PY) bench/start.py
 	$(PY) bench/curve.py
 	$(PY) bench/throughput.py
-	$(PY) bench/precision.py
+	$(PY) bench/cpu_path.py
 	$(PY) bench/bootstrap.py
 	OMP_NUM_THREADS=1 $(PY) bench/gradients.py
 
