@@ -30,9 +30,6 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 DONE := executed/$(BENCHMARK)
 SETTINGS := benchmark=$(BENCHMARK) profile=$(PROFILE) seeds=$(SEEDS) device=$(DEVICE)
 
-# Threads of one job that wait in a loop starve another job beside it; after this many turns they sleep.
-export GOMP_SPINCOUNT ?= 10000
-
 # Any machine can stand in for an older one: these variables forbid torch, oneDNN and MKL the newer instructions.
 LEVEL_native :=
 LEVEL_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
@@ -119,7 +116,7 @@ bench: $(READY)  ## speed, as ratios measured in one run
 	$(PY) bench/start.py
 	$(PY) bench/curve.py
 	$(PY) bench/throughput.py
-	$(PY) bench/precision.py
+	$(PY) bench/cpu_path.py
 	$(PY) bench/bootstrap.py
 	OMP_NUM_THREADS=1 $(PY) bench/gradients.py
 

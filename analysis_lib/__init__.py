@@ -2,8 +2,9 @@
 
 import lazy_loader
 
-from .core import torchvision_fix
+from .core import threads, torchvision_fix
 
+threads.sleep_soon()  # before anything imports torch
 torchvision_fix.install()  # before anything imports torchvision or timm
 
 # The public names stand in __init__.pyi; each module is imported when one of its names is first used.

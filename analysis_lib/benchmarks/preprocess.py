@@ -2,6 +2,20 @@
 
 import torch
 
+from ..core.device import free_memory, to_device
+from .stream import StreamedImages
+
+SHARE = 0.3  # of a GPU's free memory, for the images; the rest is for the training
+
+
+def resident(images: torch.Tensor | StreamedImages, device: torch.device) -> torch.Tensor | StreamedImages:
+    """The uint8 images on the device if they fit into a share of its free memory, else where they are.
+
+    Batches of resident images are indexed, normalised and augmented on the device; others are copied there one by one.
+    """
+    fits = isinstance(images, torch.Tensor) and images.nbytes <= SHARE * free_memory(device)
+    return images.to(device) if fits else images
+
 
 def normalizer(mean, std, dtype: torch.dtype, device: torch.device):
     """A function from uint8 images (N, 3, H, W) to normalised floats on `device`, in channels-last order."""
@@ -11,7 +25,7 @@ def normalizer(mean, std, dtype: torch.dtype, device: torch.device):
     offset = (-mean / std).to(device, dtype)
 
     def normalize(images: torch.Tensor) -> torch.Tensor:
-        moved = images.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+        moved = to_device(images, device).contiguous(memory_format=torch.channels_last)
         return moved.to(dtype).mul_(scale).add_(offset)
 
     return normalize

@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.metadata
+import math
 import os
 import platform
 
@@ -28,6 +29,18 @@ def pick_device(name: str | None = None) -> torch.device:
         reason = str(error).splitlines()[0]
         raise UserError(f"device {name!r} cannot be used here ({reason}); leave it empty to have one picked") from None
     return device
+
+
+def free_memory(device: torch.device) -> float:
+    """The free bytes of a GPU. Infinite for any other device: there, what was loaded lies in its memory already."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
+
+
+def to_device(batch: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A batch on the device. For a GPU it is pinned first, so that the copy runs beside other work of both."""
+    if device.type == "cuda" and batch.device.type == "cpu":
+        batch = batch.pin_memory()
+    return batch.to(device, non_blocking=True)
 
 
 def reuse_memory() -> None:

@@ -17,8 +17,8 @@ class RunSpec:
     `data` is the digest of the manifest. `init` names the starting weights: a weights package, or the run id of the
     pre-training. `seen` lists seen classes by name, in place of the manifest's. With `validation`, some groups of every
     class are held out of training and evaluated: for choosing hyper-parameters, never for reporting. Raises UserError
-    for a negative `backbone_lr_scale` or `images_per_class`, a `warmup` outside 0..1, and an unknown `tuned_on` or
-    `head`.
+    for a negative `backbone_lr_scale` or `images_per_class`, a `warmup` outside 0..1, `autocast` in float64, and an
+    unknown `tuned_on` or `head`.
     """
 
     benchmark: str
@@ -46,7 +46,7 @@ class RunSpec:
     warmup: float = 0.0  # the fraction of all steps in which the learning rate rises to `lr`
     augmented: bool = True  # random crops and flips, as the manifest says
     images_per_class: int = 0  # train on at most so many images of each class; 0 is all
-    autocast: bool = False  # forward passes in bfloat16, where torch takes that to be safe
+    autocast: bool = False  # forward passes of the backbone in bfloat16, where torch takes that to be safe
 
     def __post_init__(self):
         if not self.backbone_lr_scale >= 0:  # also refuses NaN
@@ -61,6 +61,11 @@ class RunSpec:
             raise UserError(f"warmup is {self.warmup}; give a fraction of the steps, from 0 to below 1")
         if self.images_per_class < 0:
             raise UserError(f"images_per_class is {self.images_per_class}; give 1 or more, or 0 for all")
+        if self.autocast and self.dtype != "float32":
+            raise UserError(
+                f"autocast computes in bfloat16 in place of float32, and dtype is {self.dtype!r}; set dtype to "
+                "'float32' or leave autocast out"
+            )
 
     @property
     def run_id(self) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from ..benchmarks.images import load_images, source_images
 from ..benchmarks.manifest import Head, Manifest, load_manifest
-from ..benchmarks.preprocess import normalizer
+from ..benchmarks.preprocess import normalizer, resident
 from ..benchmarks.tasks import load_task
 from ..core import files, paths, processes
 from ..core.class_split import ClassSplit
@@ -19,7 +19,7 @@ from ..core.progress import log
 from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for, seed_for
 from ..methods import method_of
-from ..models.backbone import head_name
+from ..models.backbone import backbone_in_bfloat16, head_name
 from ..models.cosine_head import logit_scale, use_cosine_head
 from ..models.create import create_model, create_random_model
 from ..models.global_batchnorm import global_batchnorm
@@ -161,6 +161,9 @@ def _train_and_record(model, images, labels, rows, parts, spec, head: Head, devi
     writes = processes.share().is_first
     dtype = getattr(torch, spec.dtype)
     model.to(device, dtype, memory_format=torch.channels_last)
+    if spec.autocast:
+        backbone_in_bfloat16(model)
+    images = resident(images, device)
     normalize = normalizer(head.mean, head.std, dtype, device)
 
     def after_epoch(epoch: int, model: torch.nn.Module) -> None:
@@ -219,7 +222,8 @@ def _pretrained_outputs(model, images, labels, spec, normalize, device) -> Outpu
 
     They are the same for all runs, so they are computed once.
     """
-    path = paths.pretrained_outputs(spec.init, spec.data, spec.dtype, device.type)
+    computed_in = "bfloat16" if spec.autocast else spec.dtype
+    path = paths.pretrained_outputs(spec.init, spec.data, computed_in, device.type)
     target = load_manifest(spec.benchmark).target_rows
     if not processes.share().is_first:
         processes.wait()

@@ -38,7 +38,7 @@ def extract(
     labels: torch.Tensor,
     index: torch.Tensor,
     normalize,
-    batch_size: int = 64,
+    batch_size: int = 128,
 ) -> Outputs:
     """Outputs of `model` in eval mode, without augmentation, for the rows `index` of the uint8 images, on the CPU."""
     model.eval()

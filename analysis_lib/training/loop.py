@@ -86,7 +86,6 @@ def train_epoch(
         with torch.set_grad_enabled(optimizer is not None):
             loss, logits = loss_of(x, y)
             loss = loss * (share.world * len(y) / len(batches[number]))  # its mean over processes is the batch's
-        value = processes.total(loss).item() / share.world
         if optimizer is not None:
             for group in optimizer.param_groups:
                 rate = spec.lr * method.rate(first + number, steps) * warm_up(first + number, steps, spec.warmup)
@@ -95,6 +94,7 @@ def train_epoch(
             loss.backward()
             optimizer.step()
             method.after_step(model, optimizer, first + number, steps)
+        value = processes.total(loss).item() / share.world  # waits for a GPU, so only now
         if not math.isfinite(value):
             raise UserError(
                 f"the loss became {value} in run {spec.run_id} at epoch {epoch}, step {number + 1}; lower the learning "

@@ -87,3 +87,19 @@ def test_every_step_shows_its_peak_and_none_takes_more_than_the_pages_promise(di
         and blocks.VALUES["memory_peak"](digits) == f"{kept['peak_mb'].max() / 1000:.1f} GB"
     )
     assert blocks.VALUES["memory_size"](digits) == "50,000 images with 2,048 features and 1,000 logits each"
+
+
+@pytest.mark.parametrize("area", ["training", "extraction"])
+def test_the_table_of_speed_holds_every_rate_of_its_area(digits, area):
+    kept = pd.read_csv(REPOSITORY / "docs" / "reference" / "speed.csv")
+    expected = kept[kept["area"].str.startswith(area) & (kept["unit"] == "images/s")]
+    lines = blocks.TABLES["speed"](digits, area=area).splitlines()[2:]
+    assert len(lines) == len(expected) > 0
+    for line, row in zip(lines, expected.itertuples()):
+        assert f"| {row.name} |" in line
+        assert f"| {row.ratio:.2f} |" in line
+
+
+def test_bfloat16_moves_no_accuracy_by_more_than_its_interval(digits):
+    change, room = (float(blocks.VALUES["half_accuracy"](digits, column=key)) for key in ("other", "ours"))
+    assert 0 < change < room

@@ -14,10 +14,11 @@ from .explanation import first_step, gain_prediction, head, step_check, toy
 from .memory import memory, memory_peak, memory_size
 from .methods import forgetting, method_choice, method_claims, method_costs, method_differences, methods, sequence, wise
 from .origin import classes, groups, images, licences, made_on, minutes, overview, processors, processors_before
+from .speed import half_accuracy, speed, speed_made_on
 from .temporal import temporal, temporal_claims
 
 # counts, names and single measurements: no n to tell
-WITHOUT_MEANS = {"overview": overview, "licences": licences, "memory": memory}
+WITHOUT_MEANS = {"overview": overview, "licences": licences, "memory": memory, "speed": speed}
 TABLES = {
     function.__name__: function
     for function in (
@@ -59,5 +60,18 @@ TABLES = {
 TABLES |= WITHOUT_MEANS
 VALUES = {
     function.__name__: function
-    for function in (made_on, mean, against, images, groups, classes, verdicts, minutes, memory_peak, memory_size)
+    for function in (
+        made_on,
+        mean,
+        against,
+        images,
+        groups,
+        classes,
+        verdicts,
+        minutes,
+        memory_peak,
+        memory_size,
+        half_accuracy,
+        speed_made_on,
+    )
 }
