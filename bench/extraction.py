@@ -39,7 +39,7 @@ def rows() -> Iterator[Row]:
         times = dict(zip(makers, in_turns(*forms, rounds=ROUNDS)))
     ours = times.pop("ours")
     for other, seconds in times.items():
-        yield compare_rates("extraction", f"{manifest.head.model}: {other}", COUNT, ours, seconds, 1.2)
+        yield compare_rates("extraction", f"{manifest.head.model}: {other}", COUNT, ours, seconds, 1.3)
 
 
 def chosen() -> tuple[Manifest, torch.Tensor]:
