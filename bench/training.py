@@ -57,7 +57,7 @@ class Autocast(FineTune):
 
 CASES = [
     Case("emoji", "tf_efficientnet_lite0", FineTune(), 4, 2.0),
-    Case("emoji", "resnet18", Autocast(), 4, 2.5),
+    Case("emoji", "resnet18", Autocast(), 4, 2.0),
     Case("glyphs", "glyphs_resnet", Autocast(), 20, 1.5),
 ]
 
