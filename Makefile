@@ -112,13 +112,8 @@ test-everywhere: $(CROSS:%=test-on-%)  ## all tests on every processor level, wi
 test-on-%: $(READY)
 	$(call test_as,$(call as_on,$*))
 
-bench: $(READY)  ## speed, as ratios measured in one run
-	$(PY) bench/start.py
-	$(PY) bench/curve.py
-	$(PY) bench/throughput.py
-	$(PY) bench/cpu_path.py
-	$(PY) bench/bootstrap.py
-	OMP_NUM_THREADS=1 $(PY) bench/gradients.py
+bench: $(READY)  ## speed and memory: one table of ratios measured in one run, and bench.json
+	$(PY) bench/table.py
 
 report: $(READY)  ## print the summary of BENCHMARK
 	$(PY) -m analysis_lib report $(BENCHMARK)

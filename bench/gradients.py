@@ -1,50 +1,46 @@
-"""What the first-order pictures cost: time and peak memory over those of a plain forward pass of the same images.
+"""What the first-order pictures cost, in time and memory.
 
-Time ratios are per image, tangents also per direction. Time should grow with N as the forward pass does; memory should
-grow with the batch and the parameters, not with N: it is what the process takes on top of its size before, as Linux
-counts it. `reverse kernel` is the other road to the same kernel, along random directions of the features: one reverse
-pass for every image and direction, alone, because each image's gradient is needed.
-
-    OMP_NUM_THREADS=1 python bench/gradients.py            # about a minute on 1 core
+A fine-tuning step to first order is held against plain autograd on the same batches, and a displacement against the
+forward pass. The kernel along random directions is held against the other road to it: one reverse pass for every image
+and direction, alone, because each image's gradient is needed. Memory should grow with the batch and the parameters, not
+with the number of images: it is what the process takes on top of its size before, as Linux counts it.
 """
 
 import ctypes
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import torch
-from timing import best_of
+from rows import CEILING, PART, Row, compare
 from torch.func import vjp
+from torch.nn.functional import cross_entropy
 
 from analysis_lib.analysis.influence.gradients import Backbone, backbone_step, predicted_displacement
 from analysis_lib.analysis.influence.kernel import random_direction, tangent_features
-from analysis_lib.models import backbone, create
+from analysis_lib.models import backbone
+from analysis_lib.models.create import create_model
 
-torch.set_num_threads(1)
-CASES = {"digits_cnn": (16, (64, 256, 1024)), "resnet18": (64, (32, 128)), "tf_efficientnet_lite0": (64, (32, 128))}
-CLASSES, BATCH, DIRECTIONS, MIB = 4, 16, 2, 2**20
-
-
-def resident(field):
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return 1024 * int(line.split()[1])
+NETWORKS = {"resnet18": 64, "tf_efficientnet_lite0": 64}  # pixels of their images
+N, CLASSES, BATCH, DIRECTIONS, FEW, MIB = 64, 4, 16, 2, 8, 2**20
 
 
-def peak(function):
-    """Bytes that the process grows by while `function` runs."""
-    ctypes.CDLL(None).malloc_trim(0)  # hand free memory back, so that using it again counts
-    Path("/proc/self/clear_refs").write_text("5")  # start the high-water mark anew
-    before = resident("VmRSS")
-    function()
-    return resident("VmHWM") - before
+def rows() -> Iterator[Row]:
+    for name, size in NETWORKS.items():
+        model = create_model(name, 10).eval().to(memory_format=torch.channels_last)
+        images = torch.rand(4 * N, 3, size, size).contiguous(memory_format=torch.channels_last)
+        labels = torch.arange(len(images)) % CLASSES
+        yield from times(name, model, images[:N], labels[:N])
+        yield memory(name, model, images, labels)
 
 
-def measure(name, size, n):
-    model = create.create_model(name, 10).eval().to(memory_format=torch.channels_last)
-    images = torch.rand(n, 3, size, size).contiguous(memory_format=torch.channels_last)
-    labels, few = torch.arange(n) % CLASSES, images[: n // 8]
+def times(name, model, images, labels) -> Iterator[Row]:
     step = backbone_step(model, images, labels, batch_size=BATCH)
     directions = [random_direction(model, torch.Generator().manual_seed(seed)) for seed in range(DIRECTIONS)]
+
+    def autograd():
+        for x, y in zip(images.split(BATCH), labels.split(BATCH)):
+            cross_entropy(model(x), y).backward()
 
     @torch.no_grad()
     def forward():
@@ -53,28 +49,38 @@ def measure(name, size, n):
 
     @torch.no_grad()
     def reverse_kernel():
-        backbone, probes = Backbone(model), torch.randn(DIRECTIONS, model.get_classifier().in_features)
-        for x in few.split(1):
-            features, pull = vjp(lambda theta, x=x: backbone.at(theta, x), backbone.theta)
+        network, probes = Backbone(model), torch.randn(DIRECTIONS, model.get_classifier().in_features)
+        for x in images[:FEW].split(1):
+            features, pull = vjp(lambda theta, x=x: network.at(theta, x), network.theta)
             for probe in probes:
                 sum(part.square().sum() for part in pull(probe.expand_as(features))[0].values())
 
-    calls = {  # each with its number of passes over N images
-        "step": (1, lambda: backbone_step(model, images, labels, batch_size=BATCH)),
-        "displacement": (1, lambda: predicted_displacement(model, images, step, BATCH)),
-        "tangents": (DIRECTIONS, lambda: tangent_features(model, images, directions, BATCH)),
-        "reverse kernel": (DIRECTIONS / 8, reverse_kernel),
-    }
-    plain, base, parameters = best_of(3, forward), peak(forward), sum(value.numel() for value in step.values())
-    row = {"model": name, "parameters": parameters, "N": n, "ms/image": 1000 * plain / n}
-    row |= {key: best_of(2, call) / passes / plain for key, (passes, call) in calls.items()}
-    row |= {"MiB": base / MIB, "parameters ": 4 * parameters / base}
-    return row | {f"{key} ": peak(call) / base for key, (_, call) in calls.items()}
+    stepped = partial(backbone_step, model, images, labels, batch_size=BATCH)
+    displaced = partial(predicted_displacement, model, images, step, BATCH)
+    tangents = partial(tangent_features, model, images, directions, BATCH)
+    yield compare("gradients", f"{name} step: plain autograd", stepped, autograd, 0.7, rounds=3)
+    yield compare("gradients", f"{name} displacement: forward pass", displaced, forward, 0.2, CEILING, rounds=3)
+    part = FEW / N
+    yield compare("gradients", f"{name} kernel: by reverse passes", tangents, reverse_kernel, 2, PART, part, 3)
 
 
-table = pd.DataFrame([measure(name, size, n) for name, (size, counts) in CASES.items() for n in counts])
-print(
-    f"forward pass: ms/image, MiB; the rest are ratios to it, first of time, then of memory. {CLASSES} classes, "
-    f"batches of {BATCH}, 1 thread"
-)
-print(table.to_string(index=False, formatters={"parameters": "{:,}".format}, float_format="{:.1f}".format))
+def memory(name, model, images, labels) -> Row:
+    """The memory of a step on four times as many images, beside that on N."""
+    many, few = (
+        peak(partial(backbone_step, model, images[:n], labels[:n], batch_size=BATCH)) / MIB for n in (4 * N, N)
+    )
+    return Row("gradients", f"{name} step: memory, {4 * N} and {N} images", many, few, "MiB", few / many, 0.7)
+
+
+def peak(function) -> int:
+    """Bytes that the process grows by while `function` runs."""
+    ctypes.CDLL(None).malloc_trim(0)  # hand free memory back, so that using it again counts
+    Path("/proc/self/clear_refs").write_text("5")  # start the high-water mark anew
+    before = resident("VmRSS")
+    function()
+    return resident("VmHWM") - before
+
+
+def resident(field) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return 1024 * int(line.split()[1])

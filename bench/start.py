@@ -1,20 +1,25 @@
-"""How long the front door takes to open, in seconds: the best of several processes."""
+"""How long the front door takes to open, beside starting Python and importing torch."""
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 
-from timing import best_of
+from rows import CEILING, Row, compare
 
+PYTHON, TORCH = ["-c", "pass"], ["-c", "import torch"]
 COMMANDS = {
-    "python -c pass": ["-c", "pass"],
     "import analysis_lib": ["-c", "import analysis_lib"],
-    "python -m analysis_lib --help": ["-m", "analysis_lib", "--help"],
+    "--help": ["-m", "analysis_lib", "--help"],
     "a mistyped option": ["-m", "analysis_lib", "run", "emoji", "--profle", "x"],
-    "import torch": ["-c", "import torch"],
 }
 
-for title, arguments in COMMANDS.items():
-    command = partial(subprocess.run, [sys.executable, *arguments], capture_output=True, check=False)
-    seconds = best_of(5, command)
-    print(f"{title:32} {seconds:.3f} s")
+
+def rows() -> Iterator[Row]:
+    for title, arguments in COMMANDS.items():
+        yield compare("start", f"{title}, python -c pass", _run(arguments), _run(PYTHON), None, CEILING)
+        yield compare("start", f"{title}, import torch", _run(arguments), _run(TORCH), 2.0, rounds=3)
+
+
+def _run(arguments):
+    return partial(subprocess.run, [sys.executable, *arguments], capture_output=True, check=False)

@@ -47,7 +47,7 @@ def reuse_memory() -> None:
     """Keep freed memory in the process instead of returning it to the system. Does nothing without glibc.
 
     By default glibc returns large blocks and requests them again for the next batch, and the kernel clears every page
-    each time. `bench/throughput.py` measures what that costs. The process then stays at its largest size.
+    each time. `bench/training.py` measures what that costs. The process then stays at its largest size.
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)
