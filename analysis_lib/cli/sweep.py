@@ -55,18 +55,25 @@ def act(arguments: argparse.Namespace) -> None:
     from ..report.notebooks import parse_integers
     from ..runs.execute import state
     from ..runs.states import seconds_left
-    from ..runs.sweep import read_sweep, specs_by_cell
+    from ..runs.sweep import cell_name, read_sweep, specs_by_cell, starting_runs
 
     sweep = read_sweep(arguments.file)
     seeds = parse_integers("seeds", arguments.seeds) if arguments.seeds else sweep.seeds
     engine, settings = _engine(arguments)
-    by_cell = specs_by_cell(sweep, arguments.benchmark or sweep.benchmark, arguments.profile, seeds)
-    names = {spec: f"{_text(cell)} seed={spec.seed}" for cell, specs in by_cell.items() for spec in specs}
+    benchmark = arguments.benchmark or sweep.benchmark
+    if not sweep.is_for(benchmark):
+        raise UserError(f"the sweep {arguments.file} is for {', '.join(sweep.only)}; leave --benchmark out")
+    if not arguments.list:
+        for outcome in engine(starting_runs(sweep, benchmark, arguments.profile), settings):
+            if outcome.error:
+                raise outcome.error
+    by_cell = specs_by_cell(sweep, benchmark, arguments.profile, seeds)
+    names = {spec: f"{cell_name(cell)}, seed={spec.seed}" for cell, specs in by_cell.items() for spec in specs}
     print(sweep.title)
     if sweep.question:
         print(sweep.question)
     for cell, specs in by_cell.items():
-        print(f"  {_text(cell)}: {_counted(specs)}")
+        print(f"  {cell_name(cell)}: {_counted(specs)}")
     print(f"{len(names)} runs: {_counted(names)}; {_time(seconds_left(list(names), settings.workers))}", flush=True)
     if arguments.list:
         return
@@ -106,11 +113,6 @@ def _engine(arguments: argparse.Namespace):
         workers = 1
     settings = Settings(arguments.device, workers, arguments.threads, arguments.address, arguments.gpus_per_run)
     return ENGINES[arguments.engine], settings
-
-
-def _text(cell) -> str:
-    """The changed fields of a cell."""
-    return " ".join(f"{name}={value}" for name, value in cell) or "the recipe"
 
 
 def _counted(specs) -> str:

@@ -96,6 +96,8 @@ def _finetune(spec: RunSpec, device: torch.device) -> None:
     _execute_before(spec, manifest, device)
     model = create_model(spec.model, split.num_classes).to(getattr(torch, spec.dtype))
     model.load_state_dict(initial_weights(spec, manifest, model))
+    if spec.autocast:
+        backbone_in_bfloat16(model)
     rows = training_rows(manifest, spec)
     if spec.head == "cosine":
         _give_cosine_head(model, images, labels, rows, spec, manifest.head, device)
@@ -145,6 +147,8 @@ def _learn_task(spec: RunSpec, device: torch.device) -> None:
     start = create_model(spec.model, len(manifest.class_names))
     weights = initial_weights(spec, manifest, start)
     model = start_task(weights, task, spec, manifest.head, device)
+    if spec.autocast:
+        backbone_in_bfloat16(model)
     augmentation = manifest.head.augmentation.model_copy(update={"flip": task.flip})
     head = manifest.head.model_copy(update={"augmentation": augmentation})
     _train_and_record(model, task.images, task.labels, task.train, {}, spec, head, device)
@@ -161,8 +165,6 @@ def _train_and_record(model, images, labels, rows, parts, spec, head: Head, devi
     writes = processes.share().is_first
     dtype = getattr(torch, spec.dtype)
     model.to(device, dtype, memory_format=torch.channels_last)
-    if spec.autocast:
-        backbone_in_bfloat16(model)
     images = resident(images, device)
     normalize = normalizer(head.mean, head.std, dtype, device)
 

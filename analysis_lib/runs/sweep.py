@@ -22,7 +22,7 @@ from ..benchmarks.manifest import load_manifest
 from ..core import paths
 from ..core.errors import UserError, unknown
 from ..core.run_spec import RunSpec
-from .plan import plan_on
+from .plan import plan_on, run_before
 from .seen_choice import choose_seen
 
 FIXED = ("benchmark", "data", "seed", "stage")  # what a grid may not change
@@ -104,6 +104,22 @@ def cells(sweep: Sweep, profile: str) -> list[Cell]:
             several.append([(name, _typed(name, each)) for each in values])
         found |= dict.fromkeys(itertools.product(*several))
     return list(found)
+
+
+def cell_name(cell: Cell) -> str:
+    """A cell in words: the fields that it changes, but not how often Outputs are stored."""
+    shown = [(name, value) for name, value in cell if name != "record_every"]
+    return ", ".join(f"{name}={value}" for name, value in shown) or "recipe"
+
+
+def starting_runs(sweep: Sweep, benchmark: str, profile: str) -> list[RunSpec]:
+    """The runs that must be finished before `specs_by_cell`: of the network whose head says which classes are seen."""
+    if not sweep.chooses_classes:
+        return []
+    manifest = load_manifest(benchmark)
+    (spec,) = plan_on(manifest, profile, sweep.seeds[:1])
+    before = run_before(spec, manifest)
+    return [before] if before else []
 
 
 def specs_by_cell(sweep: Sweep, benchmark: str, profile: str, seeds: Sequence[int]) -> dict[Cell, list[RunSpec]]:

@@ -19,7 +19,7 @@ from ..benchmarks.manifest import load_manifest
 from ..core import paths
 from ..core.run_spec import RunSpec
 from ..runs.run_set import RunSet
-from ..runs.sweep import Cell, Sweep, read_sweep, specs_by_cell
+from ..runs.sweep import Cell, Sweep, cell_name, read_sweep, specs_by_cell
 from .fine_tuning_methods import NCM, nearest_mean_scores
 from .uncertainty import KEYS, area_parts
 
@@ -77,12 +77,6 @@ class Ablation:
             if all(values.get(field) in allowed for field, allowed in wanted):
                 found.append(cell_name(cell))
         return found
-
-
-def cell_name(cell: Cell) -> str:
-    """A cell in words: the fields that it changes, but not what is stored."""
-    shown = [(name, value) for name, value in cell if name != "record_every"]
-    return ", ".join(f"{name}={value}" for name, value in shown) or "recipe"
 
 
 def open_ablation(name: str, benchmark: str, profile: str, seeds: Sequence[int], device: str = "") -> Ablation:

@@ -10,9 +10,9 @@ from analysis_lib.analysis.stats.sample_numbers import SampleNumbers
 from analysis_lib.core import paths
 from analysis_lib.core.run_spec import RunSpec
 from analysis_lib.runs.run_set import RunSet
-from analysis_lib.runs.sweep import cells, read_sweep
+from analysis_lib.runs.sweep import cell_name, cells, read_sweep
 from analysis_lib.studies import ablation_claims, ablations
-from analysis_lib.studies.ablations import CHANGE, Ablation, cell_name
+from analysis_lib.studies.ablations import CHANGE, Ablation
 
 SEEDS = [0, 1]
 
