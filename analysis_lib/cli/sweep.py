@@ -51,12 +51,16 @@ def add_verb(verbs) -> None:
 
 def act(arguments: argparse.Namespace) -> None:
     """List the sweep, make what is missing, and name what failed."""
+    from ..core import processes
     from ..core.errors import UserError
     from ..report.notebooks import parse_integers
     from ..runs.execute import state
     from ..runs.states import seconds_left
     from ..runs.sweep import cell_name, read_sweep, specs_by_cell, starting_runs
 
+    processes.join()
+    if arguments.engine != "serial" and processes.share().world > 1:
+        raise UserError(f"--engine is {arguments.engine} under torchrun, whose processes share one run; give serial")
     sweep = read_sweep(arguments.file)
     seeds = parse_integers("seeds", arguments.seeds) if arguments.seeds else sweep.seeds
     engine, settings = _engine(arguments)
@@ -82,6 +86,8 @@ def act(arguments: argparse.Namespace) -> None:
         spec = outcome.spec
         if outcome.error:
             failed[spec] = _reason(outcome.error)
+            if processes.share().world > 1:  # the others would not know, and wait for ever
+                raise outcome.error
         done = sum(state(each.run_id) == "done" for each in names)
         left = seconds_left([each for each in names if each not in failed], settings.workers)
         print(
