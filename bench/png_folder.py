@@ -27,4 +27,6 @@ def normalized(head: Head) -> transforms.Compose:
 def loader(folder: str, transform, batch_size: int, workers: int, shuffle: bool) -> DataLoader:
     """Batches of the files; its workers stay between epochs."""
     images = ImageFolder(folder, transform)
-    return DataLoader(images, batch_size, shuffle, num_workers=workers, persistent_workers=workers > 0)
+    # a spawned process would spawn its workers too, where a plain script forks them
+    forked = {"num_workers": workers, "persistent_workers": True, "multiprocessing_context": "fork"} if workers else {}
+    return DataLoader(images, batch_size, shuffle, **forked)
