@@ -133,7 +133,7 @@ def test_a_toy_study_declares_its_runs_and_reading_never_trains(corners, monkeyp
     def longer(benchmark, profile, seeds):
         return plan(benchmark, profile, seeds, epochs=2)
 
-    def shorter(runs):
+    def shorter(runs, profile):
         return [replace(runs.specs[0], lr=1e-4)]
 
     monkeypatch.setitem(STUDIES, "toy", Study("longer?", longer, shorter))

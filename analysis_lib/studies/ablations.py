@@ -48,9 +48,16 @@ def specs_of_chosen_classes(name: str, runs: RunSet, profile: str) -> list[RunSp
 
 def _specs(name: str, benchmark: str, profile: str, seeds: Sequence[int], chosen: bool) -> list[RunSpec]:
     sweep = read_sweep(paths.sweep(name))
-    if sweep.chooses_classes != chosen or not sweep.is_for(benchmark):
+    if sweep.chooses_classes != chosen:
         return []
-    return [spec for specs in specs_by_cell(sweep, benchmark, profile, seeds).values() for spec in specs]
+    return [spec for specs in _cells(sweep, benchmark, profile, seeds).values() for spec in specs]
+
+
+def _cells(sweep: Sweep, benchmark: str, profile: str, seeds: Sequence[int]) -> dict[Cell, list[RunSpec]]:
+    """The runs of every cell; none of a profile that the sweep does not have, or on a benchmark that it is not for."""
+    if profile not in sweep.runs or not sweep.is_for(benchmark):
+        return {}
+    return specs_by_cell(sweep, benchmark, profile, seeds)
 
 
 @dataclass(frozen=True)
@@ -80,12 +87,12 @@ class Ablation:
 
 
 def open_ablation(name: str, benchmark: str, profile: str, seeds: Sequence[int], device: str = "") -> Ablation:
-    """The runs of one sweep, for reading; no cell where the sweep is for another benchmark.
+    """The runs of one sweep, for reading; no cell of an unknown profile, or where the sweep is for another benchmark.
 
     Raises UserError as `read_sweep` and `specs_by_cell` do.
     """
     sweep = read_sweep(paths.sweep(name))
-    cells = specs_by_cell(sweep, benchmark, profile, seeds) if sweep.is_for(benchmark) else {}
+    cells = _cells(sweep, benchmark, profile, seeds)
     every = tuple(spec for specs in cells.values() for spec in specs)
     return Ablation(sweep, cells, RunSet(load_manifest(benchmark), every, device))
 
