@@ -54,8 +54,6 @@ def act(arguments: argparse.Namespace) -> None:
     from ..core import processes
     from ..core.errors import UserError
     from ..report.notebooks import parse_integers
-    from ..runs.execute import state
-    from ..runs.states import seconds_left
     from ..runs.sweep import cell_name, read_sweep, specs_by_cell, starting_runs
 
     processes.join()
@@ -72,15 +70,33 @@ def act(arguments: argparse.Namespace) -> None:
             if outcome.error:
                 raise outcome.error
     by_cell = specs_by_cell(sweep, benchmark, arguments.profile, seeds)
-    names = {spec: f"{cell_name(cell)}, seed={spec.seed}" for cell, specs in by_cell.items() for spec in specs}
+    _show(sweep, by_cell, settings)
+    if not arguments.list:
+        names = {spec: f"{cell_name(cell)}, seed={spec.seed}" for cell, specs in by_cell.items() for spec in specs}
+        _make(names, engine, settings)
+
+
+def _show(sweep, by_cell, settings) -> None:
+    """Print what the sweep asks, how far each cell is, and how long the rest takes."""
+    from ..runs.states import seconds_left
+    from ..runs.sweep import cell_name
+
     print(sweep.title)
     if sweep.question:
         print(sweep.question)
     for cell, specs in by_cell.items():
         print(f"  {cell_name(cell)}: {_counted(specs)}")
-    print(f"{len(names)} runs: {_counted(names)}; {_time(seconds_left(list(names), settings.workers))}", flush=True)
-    if arguments.list:
-        return
+    every = list(dict.fromkeys(spec for specs in by_cell.values() for spec in specs))
+    print(f"{len(every)} runs: {_counted(every)}; {_time(seconds_left(every, settings.workers))}", flush=True)
+
+
+def _make(names, engine, settings) -> None:
+    """Make the runs that are missing, one line for each. names : of all runs. Raises UserError if any failed."""
+    from ..core import processes
+    from ..core.errors import UserError
+    from ..runs.execute import state
+    from ..runs.states import seconds_left
+
     failed = {}
     for outcome in engine([spec for spec in names if state(spec.run_id) != "done"], settings):
         spec = outcome.spec
@@ -89,10 +105,8 @@ def act(arguments: argparse.Namespace) -> None:
             if processes.share().world > 1:  # the others would not know, and wait for ever
                 raise outcome.error
         done = sum(state(each.run_id) == "done" for each in names)
-        left = seconds_left([each for each in names if each not in failed], settings.workers)
-        print(
-            f"{done}/{len(names)} {names[spec]} {'failed' if outcome.error else spec.run_id}; {_time(left)}", flush=True
-        )
+        left = _time(seconds_left([each for each in names if each not in failed], settings.workers))
+        print(f"{done}/{len(names)} {names[spec]} {'failed' if outcome.error else spec.run_id}; {left}", flush=True)
     for spec, reason in failed.items():
         print(f"failed: {names[spec]} ({spec.run_id}): {reason}", flush=True)
     if failed:

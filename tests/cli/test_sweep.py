@@ -37,10 +37,10 @@ def test_the_list_counts_cells_and_makes_nothing(sweep_file, capsys, project):
     assert capsys.readouterr().out.splitlines() == [
         "Short runs",
         "Does the sweep go on?",
-        "  lr=0.01 epochs=1: 0 done, 0 partial, 2 missing",
-        "  lr=0.02 epochs=1: 0 done, 0 partial, 2 missing",
-        "  method=none epochs=1: 0 done, 0 partial, 2 missing",
-        "  method=finetune epochs=1: 0 done, 0 partial, 2 missing",
+        "  lr=0.01, epochs=1: 0 done, 0 partial, 2 missing",
+        "  lr=0.02, epochs=1: 0 done, 0 partial, 2 missing",
+        "  method=none, epochs=1: 0 done, 0 partial, 2 missing",
+        "  method=finetune, epochs=1: 0 done, 0 partial, 2 missing",
         "6 runs: 0 done, 0 partial, 6 missing; the time is known once a run is done",
     ]
     assert not paths.runs().exists()
@@ -55,10 +55,10 @@ def test_what_is_missing_is_made_and_what_failed_is_named(sweep_file, capsys):
     lines = out.splitlines()
     # the recipe's learning rate and method: one run with two names
     assert lines[6] == "3 runs: 0 done, 0 partial, 3 missing; the time is known once a run is done"
-    assert lines[7].startswith(f"1/3 lr=0.01 epochs=1 seed=0 {specs[0].run_id}; ")
-    assert lines[8].startswith(f"2/3 method=finetune epochs=1 seed=0 {specs[1].run_id}; ")
-    assert lines[9] == "2/3 method=none epochs=1 seed=0 failed; nothing left to make"
-    assert lines[10].startswith(f"failed: method=none epochs=1 seed=0 ({wrong.run_id}): unknown method 'none'")
+    assert lines[7].startswith(f"1/3 lr=0.01, epochs=1, seed=0 {specs[0].run_id}; ")
+    assert lines[8].startswith(f"2/3 method=finetune, epochs=1, seed=0 {specs[1].run_id}; ")
+    assert lines[9] == "2/3 method=none, epochs=1, seed=0 failed; nothing left to make"
+    assert lines[10].startswith(f"failed: method=none, epochs=1, seed=0 ({wrong.run_id}): unknown method 'none'")
     assert len(lines) == 11
     assert err.splitlines()[-1].startswith(
         f"error: 1 of 3 runs failed and all others are done; the first, {wrong.run_id}, with: unknown method 'none'"
