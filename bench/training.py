@@ -32,7 +32,8 @@ from analysis_lib.training.loop import train_epoch
 from analysis_lib.training.optimizers import create_optimizer
 
 ROUNDS = 4
-RESIDENT = "resident batch"
+OURS, RESIDENT, RETURNING = "ours", "resident batch", "resident batch, freed memory returned"
+PLAIN = {"plain loop": 0, "plain loop, two workers": 2}
 
 
 @dataclass(frozen=True)
@@ -74,18 +75,18 @@ def compared(case: Case) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         write_pngs(Path(folder), load_images(manifest), manifest.labels, images_of(manifest, spec, case))
         makers = {
-            "ours": partial(whole_loop, case),
+            OURS: partial(whole_loop, case),
             RESIDENT: partial(resident, case),
-            "memory kept, resident batch": partial(returning_memory, case),
-            "plain loop": partial(plain_loop, case, folder, 0),
-            "plain loop, two workers": partial(plain_loop, case, folder, 2),
+            RETURNING: partial(returning_memory, case),
+            **{title: partial(plain_loop, case, folder, workers) for title, workers in PLAIN.items()},
         }
         forms = [stack.enter_context(closing(Apart(make))) for make in makers.values()]
         times = dict(zip(makers, in_turns(*forms, rounds=ROUNDS)))
-    count, ours = case.steps * spec.batch_size, times.pop("ours")
-    for other, seconds in times.items():
-        limit, note = (0.9, CEILING) if other == RESIDENT else (case.limit, "")
-        yield compare_rates("training", f"{name}: {other}", count, ours, seconds, limit, note)
+    row = partial(compare_rates, "training", count=case.steps * spec.batch_size)
+    for other in PLAIN:
+        yield row(f"{name}: {other}", ours=times[OURS], other=times[other], limit=case.limit)
+    yield row(f"{name}: {RESIDENT}", ours=times[OURS], other=times[RESIDENT], limit=0.9, note=CEILING)
+    yield row(f"{name} alone: freed memory returned", ours=times[RESIDENT], other=times[RETURNING], limit=None)
 
 
 def described(case: Case) -> tuple[Manifest, RunSpec]:
