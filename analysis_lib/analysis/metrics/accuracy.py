@@ -22,8 +22,9 @@ def check_scores(scores: torch.Tensor, labels: torch.Tensor, split: ClassSplit) 
         raise UserError(f"labels have shape {tuple(labels.shape)}; expected ({scores.shape[0]},) as for the logits")
     if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < split.num_classes:
         raise UserError(f"labels span {int(labels.min())}..{int(labels.max())}; expected 0..{split.num_classes - 1}")
-    if torch.isnan(scores).any():
-        row = int(torch.isnan(scores).any(1).nonzero()[0])
+    rows = torch.isnan(scores.amax(1))  # a maximum keeps NaN, and needs no mask as large as the scores
+    if rows.any():
+        row = int(rows.nonzero()[0])
         raise UserError(f"logits hold NaN, first in row {row}; check the model that made them")
 
 
