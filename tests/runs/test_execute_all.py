@@ -5,6 +5,7 @@ from analysis_lib.core import paths
 from analysis_lib.runs.execute import state
 from analysis_lib.runs.execute_all import execute_all
 from analysis_lib.runs.plan import plan
+from tests.conftest import make_root
 
 
 def contents(spec):
@@ -12,12 +13,13 @@ def contents(spec):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.safetensors")}
 
 
-def test_two_processes_make_the_same_bytes_as_one(digits_root, project, monkeypatch):
+def test_two_processes_make_the_same_bytes_as_one(project, tmp_path_factory, monkeypatch):
     specs = plan("digits", "smoke", [0, 1])
     finished = list(execute_all(specs, "cpu", processes=2))
     assert sorted(spec.seed for spec in finished) == [0, 1]
     ours = [contents(spec) for spec in specs]
-    monkeypatch.setenv("FTC_ROOT", str(digits_root))
+    monkeypatch.setenv("FTC_ROOT", str(make_root(tmp_path_factory.mktemp("one"))))
+    assert list(execute_all(specs, "cpu")) == specs
     assert ours == [contents(spec) for spec in specs] and all(len(files) >= 4 for files in ours)
 
 
