@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from .style import ABSENT, BOTH, SEEN
 
 LOOKS = ((SEEN, "-", "o"), (ABSENT, "--", "s"), ("black", ":", "^"), (BOTH, "-.", "D"))
+ASIDE = (1, 1.04, 1 / 1.04, 1.08)  # so that bars do not cover each other
 
 
 def draw_map(means: pd.DataFrame, rows: str, columns: str, ax: Axes, limits: tuple[float, float]) -> Axes:
@@ -51,12 +52,12 @@ def draw_ends(means: pd.DataFrame, metric: str, ax: Axes, ylabel: str) -> Axes:
     means : columns lr, epochs, metric, mean, low, high, n_seeds, of one treatment. Fractions become percent.
     """
     chosen = means[means["metric"] == metric]
-    for (lr, cells), (colour, dash, marker) in zip(chosen.groupby("lr"), LOOKS):
+    for (lr, cells), aside, (colour, dash, marker) in zip(chosen.groupby("lr"), ASIDE, LOOKS):
         cells = cells.sort_values("epochs")
         mean = 100 * cells["mean"]
         ends = [mean - 100 * cells["low"], 100 * cells["high"] - mean]
         look = {"color": colour, "linestyle": dash, "marker": marker, "capsize": 3, "label": f"lr {lr:g}"}
-        ax.errorbar(cells["epochs"], mean, yerr=None if chosen["low"].isna().any() else ends, **look)
+        ax.errorbar(aside * cells["epochs"], mean, yerr=None if chosen["low"].isna().any() else ends, **look)
     ax.set_xscale("log")
     lengths = sorted(chosen["epochs"].unique())
     ax.set_xticks(lengths, [str(length) for length in lengths])
