@@ -1,5 +1,7 @@
 """Ablations: cells of a sweep as maps, by length, and side by side."""
 
+from itertools import cycle
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -35,7 +37,7 @@ def draw_by_length(table: pd.DataFrame, metric: str, ax: Axes, ylabel: str) -> A
     table : from `ablations.by_epoch`. Fractions become percent. Epoch 0 is the pre-trained network.
     """
     longest = table[(table["metric"] == metric) & (table["epochs"] == table["epochs"].max())]
-    for (lr, run), (colour, dash, marker) in zip(longest.groupby("lr"), LOOKS):
+    for (lr, run), (colour, dash, marker) in zip(longest.groupby("lr"), cycle(LOOKS)):
         wide = 100 * run.pivot(index="epoch", columns="seed", values="value")
         ax.plot(wide.index, wide.mean(axis=1), color=colour, linestyle=dash, marker=marker, ms=4, label=f"lr {lr:g}")
         ax.plot(wide.index, wide, color=colour, linestyle=dash, linewidth=0.6, alpha=0.5)
@@ -52,7 +54,7 @@ def draw_ends(means: pd.DataFrame, metric: str, ax: Axes, ylabel: str) -> Axes:
     means : columns lr, epochs, metric, mean, low, high, n_seeds, of one treatment. Fractions become percent.
     """
     chosen = means[means["metric"] == metric]
-    for (lr, cells), aside, (colour, dash, marker) in zip(chosen.groupby("lr"), ASIDE, LOOKS):
+    for (lr, cells), aside, (colour, dash, marker) in zip(chosen.groupby("lr"), cycle(ASIDE), cycle(LOOKS)):
         cells = cells.sort_values("epochs")
         mean = 100 * cells["mean"]
         ends = [mean - 100 * cells["low"], 100 * cells["high"] - mean]
