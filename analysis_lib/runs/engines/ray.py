@@ -68,10 +68,10 @@ def _connect(settings: Settings) -> None:
             if port.isdecimal():  # Ray itself tries for many minutes
                 socket.create_connection((host.rpartition("/")[2], int(port)), timeout=30).close()
             ray.init(settings.address, **shared)
-        except (OSError, OverflowError):
+        except (OSError, OverflowError, ray.exceptions.AuthenticationError):
             raise UserError(
-                f"no Ray cluster answers at {settings.address!r}; start one with `ray start --head`, and give the "
-                "address that it prints"
+                f"no Ray cluster answers at {settings.address!r}; start one with `ray start --head` and give the "
+                "address that it prints, and set RAY_AUTH_MODE=token if it asks for a token"
             ) from None
         return
     cores = settings.workers * settings.threads
