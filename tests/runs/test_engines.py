@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
@@ -131,6 +132,15 @@ def test_a_missing_ray_is_one_sentence(project, monkeypatch):
 def test_a_gpu_that_is_not_there_is_one_sentence(project):
     with pytest.raises(UserError, match="no GPU of which each run could have 64"):
         list(ENGINES["ray"](plan("digits", "smoke", [0]), Settings(gpus=64.0)))
+
+
+def test_an_address_where_no_cluster_answers_is_one_sentence(project):
+    pytest.importorskip("ray")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"no Ray cluster answers at '{address}'; start one"):
+            list(ENGINES["ray"](plan("digits", "smoke", [0]), Settings("cpu", address=address)))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ On a cluster every node needs this package, and the project folder in a file sys
 """
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -17,6 +18,11 @@ from .engine import Outcome, Settings, begin_worker, killed
 
 RETRIES = 3  # of a run whose process was killed
 STORE = 10**8  # bytes of Ray's own memory, in which only specs travel
+SWITCHES = {  # of Ray, read when it is imported
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a run that reserves no GPU may still see it
+    "RAY_raylet_start_wait_time_s": "180",  # a busy machine starts slowly
+    "RAY_USAGE_STATS_ENABLED": "0",  # send nothing
+}
 PASSED_ON = ("PYTHONPATH", BUDGET)
 
 
@@ -28,8 +34,9 @@ def run(specs: Sequence[RunSpec], settings: Settings) -> Iterator[Outcome]:
     """
     if not settings.address and settings.gpus > torch.cuda.device_count():
         raise UserError(f"this machine has no GPU of which each run could have {settings.gpus:g}; leave the share at 0")
+    for name, value in SWITCHES.items():
+        os.environ.setdefault(name, value)
     try:
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a run that reserves no GPU may still see it
         import ray
     except ImportError:
         raise UserError(
@@ -56,12 +63,15 @@ def _connect(settings: Settings) -> None:
     variables |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     shared = {"runtime_env": {"env_vars": variables}, "log_to_driver": False, "logging_level": "ERROR"}
     if settings.address:
+        host, _, port = settings.address.rpartition(":")
         try:
+            if port.isdecimal():  # Ray itself tries for many minutes
+                socket.create_connection((host.rpartition("/")[2], int(port)), timeout=30).close()
             ray.init(settings.address, **shared)
-        except ConnectionError:
+        except (OSError, OverflowError, ray.exceptions.AuthenticationError):
             raise UserError(
-                f"no Ray cluster answers at {settings.address!r}; start one with `ray start --head`, and give the "
-                "address that it prints"
+                f"no Ray cluster answers at {settings.address!r}; start one with `ray start --head` and give the "
+                "address that it prints, and set RAY_AUTH_MODE=token if it asks for a token"
             ) from None
         return
     cores = settings.workers * settings.threads
