@@ -24,7 +24,7 @@ def draw_map(means: pd.DataFrame, rows: str, columns: str, ax: Axes, limits: tup
         if not np.isnan(value):
             colour = "white" if value > middle else "black"
             ax.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=colour, fontsize=8)
-    ax.set_xticks(range(wide.shape[1]), [f"{value:g}" for value in wide.columns])
+    ax.set_xticks(range(wide.shape[1]), [f"{value:g}" for value in wide.columns], rotation=45)
     ax.set_yticks(range(wide.shape[0]), [f"{value:g}" for value in wide.index])
     ax.set(xlabel=columns.replace("_", " "), ylabel=rows.replace("_", " "))
     ax.grid(False)
@@ -65,7 +65,7 @@ def draw_ends(means: pd.DataFrame, metric: str, ax: Axes, ylabel: str) -> Axes:
     ax.set_xticks(lengths, [str(length) for length in lengths])
     ax.minorticks_off()
     ax.set(xlabel=f"epochs of the whole training\n95 % interval, {chosen['n_seeds'].max()} seeds", ylabel=ylabel)
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
     return ax
 
 
