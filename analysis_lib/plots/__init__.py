@@ -1,6 +1,6 @@
 """Figures: each draw_x takes tidy data and axes and returns the axes; save_figure writes the same bytes each time."""
 
-from .ablations import draw_by_length, draw_cells, draw_ends, draw_map
+from .ablations import draw_by_length, draw_cells, draw_ends, draw_map, draw_maps
 from .calibration import (
     draw_accuracy_by_gamma,
     draw_curves,
@@ -46,6 +46,7 @@ __all__ = [
     "draw_intervals",
     "draw_label_shift",
     "draw_map",
+    "draw_maps",
     "draw_method_key",
     "draw_method_plane",
     "draw_motion",

@@ -1,5 +1,6 @@
 """Ablations: cells of a sweep as maps, by length, and side by side."""
 
+from collections.abc import Sequence
 from itertools import cycle
 
 import numpy as np
@@ -29,6 +30,14 @@ def draw_map(means: pd.DataFrame, rows: str, columns: str, ax: Axes, limits: tup
     ax.set(xlabel=columns.replace("_", " "), ylabel=rows.replace("_", " "))
     ax.grid(False)
     return ax
+
+
+def draw_maps(means: pd.DataFrame, by: str, rows: str, columns: str, axes: Sequence[Axes]) -> Sequence[Axes]:
+    """A map of `draw_map` for each value of the field `by`, on axes of their own and one scale of greys."""
+    limits = 0, means["mean"].max()
+    for ax, (name, own) in zip(axes, means.groupby(by, sort=False), strict=True):
+        draw_map(own, rows, columns, ax, limits).set_title(name)
+    return axes
 
 
 def draw_by_length(table: pd.DataFrame, metric: str, ax: Axes, ylabel: str) -> Axes:
@@ -70,10 +79,16 @@ def draw_ends(means: pd.DataFrame, metric: str, ax: Axes, ylabel: str) -> Axes:
 
 
 def draw_cells(means: pd.DataFrame, ax: Axes) -> Axes:
-    """The cells of a sweep one below another: Acc_U/Y without a shift, with gamma* and by NCM, and AUSUC, in percent.
+    """Cells of sweeps one below another: Acc_U/Y without a shift, with gamma* and by NCM, and AUSUC, in percent.
 
-    means : columns cell, treatment, metric, mean, low, high, n_seeds. Means with 95 % intervals over seeds and classes.
+    means : columns study, cell, treatment, metric, mean, low, high, n_seeds. Means with 95 % intervals over seeds and
+    classes.
     """
+    if means.empty:
+        ax.text(0.5, 0.5, "no cell in this profile", ha="center", va="center", transform=ax.transAxes)
+        ax.axis("off")
+        return ax
+    means = means.assign(cell=means["study"].str.replace("_", " ") + "\n" + means["cell"].str.replace(", ", "\n"))
     kinds = (
         ("none", "acc_uy", "Acc$_{U/Y}$", SEEN, "o"),
         ("gamma* (oracle)", "acc_uy", "Acc$_{U/Y}$ with $\\gamma^*$ (oracle)", ABSENT, "s"),
@@ -86,7 +101,7 @@ def draw_cells(means: pd.DataFrame, ax: Axes) -> Axes:
         places = np.arange(len(cells))[::-1] + offset
         ax.hlines(places, 100 * own["low"], 100 * own["high"], color=colour, linewidth=1)
         ax.plot(100 * own["mean"], places, marker, color=colour, markersize=5, label=label)
-    ax.set_yticks(np.arange(len(cells))[::-1], [cell.replace(", ", "\n") for cell in cells], fontsize=8)
+    ax.set_yticks(np.arange(len(cells))[::-1], cells, fontsize=7)
     ax.set(xlabel=f"percent; 95 % interval, {means['n_seeds'].max()} seeds", ylim=(-0.6, len(cells) - 0.4))
     ax.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return ax

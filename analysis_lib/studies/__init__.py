@@ -111,3 +111,16 @@ def open_study(name: str, benchmark: str, profile: str, seeds: Sequence[int], de
     for _ in make_runs([name], benchmark, profile, seeds, device):
         pass
     return RunSet(load_manifest(benchmark), tuple(plan(benchmark, profile, seeds)), device)
+
+
+def open_ablations(
+    benchmark: str, profile: str, seeds: Sequence[int], device: str = ""
+) -> dict[str, ablations.Ablation]:
+    """Every ablation, opened for reading, after making its runs that are missing; some have no cell in a profile.
+
+    Raises as `make_runs`.
+    """
+    names = [f"ablation_{name}" for name in ablations.SWEEPS]
+    for _ in make_runs(names, benchmark, profile, seeds, device):
+        pass
+    return {name: ablations.open_ablation(name, benchmark, profile, seeds, device) for name in ablations.SWEEPS}

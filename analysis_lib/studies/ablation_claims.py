@@ -3,7 +3,7 @@
 A family is a sweep. *As*: the difference of two cells lies within a margin, which takes two rules, one for each side.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from ..analysis.gamma.estimators import NONE, ORACLE
 from ..analysis.stats.claims import COLUMNS, KEEPS, Claim, Contrast, Level, State, judge
 from ..analysis.stats.sample_numbers import SampleNumbers
-from .ablations import CHANGE, Ablation
+from .ablations import CHANGE, Ablation, numbers, summary, with_fields
 
 ADAPTIVE = ("adam", "adamw", "rmsprop", "adagrad", "adadelta")
 RATES = (1e-2, 1e-3, 1e-4, 1e-5)  # that all optimisers have; Adadelta has larger ones besides
@@ -95,9 +95,9 @@ def _seen_classes(groups: Groups) -> Iterator[Claim]:
     family, source = "seen classes", "paper, choice of classes"
     spread = groups("spread", seen_choice="spread")
     clustered = groups("clustered", seen_choice="clustered")
-    numbers = sorted({dict(cell)["seen_number"] for cell in groups.ablation.cells})
-    few = groups("random, fewest", seen_choice="random", seen_number=numbers[0])
-    many = groups("random, most", seen_choice="random", seen_number=numbers[-1])
+    sizes = sorted({dict(cell)["seen_number"] for cell in groups.ablation.cells})
+    few = groups("random, fewest", seen_choice="random", seen_number=sizes[0])
+    many = groups("random, most", seen_choice="random", seen_number=sizes[-1])
     for metric, title in (("acc_uu", "Acc_U/U"), ("ncm_acc_uy", "NCM Acc_U/Y"), ("acc_uy", ABSENT)):
         for a, b, words in (
             (spread, clustered, "spread seen classes serve absent ones better than clustered ones"),
@@ -188,8 +188,27 @@ def _numbers_of(claim: Claim) -> Sequence[tuple[State, str]]:
     return [(state, quantity.metric) for state in states]
 
 
-def verdict_text(claims: pd.DataFrame) -> str:
-    """The verdicts in words, one line each."""
-    if claims.empty:
-        return "no rule of this study has its runs in this profile"
-    return claims[["claim", "verdict"]].to_string(index=False)
+def measured(opened: Mapping[str, Ablation]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every number of every cell, and every rule, of several ablations.
+
+    Columns of the first: study, those of `ablations.summary`, and the fields that the sweeps name; of the second:
+    study, and those of `claims.judge`.
+    """
+    cells, claims = [], []
+    for name, ablation in opened.items():
+        if ablation.cells:
+            found = numbers(ablation)
+            cells.append(with_fields(summary(found), ablation).assign(study=name))
+            claims.append(verdicts(name, ablation, found).assign(study=name))
+    return pd.concat(cells, ignore_index=True), pd.concat(claims, ignore_index=True)
+
+
+def verdict_text(opened: Mapping[str, Ablation], claims: pd.DataFrame, *names: str) -> str:
+    """What is stated about some ablations, and the verdicts, one line each. claims : from `measured`."""
+    lines = []
+    for name in names:
+        lines.append(f"{opened[name].sweep.title}. {opened[name].sweep.statement}")
+        judged = claims[claims["study"] == name]
+        text = judged[["claim", "verdict"]].to_string(index=False)
+        lines.append("no rule has its runs in this profile" if judged.empty else text)
+    return "\n".join(lines)

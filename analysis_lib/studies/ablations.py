@@ -157,9 +157,10 @@ def summary(found: SampleNumbers) -> pd.DataFrame:
 
 
 def with_fields(table: pd.DataFrame, ablation: Ablation) -> pd.DataFrame:
-    """A table with a column `cell`, with a column for every field that some cell names."""
+    """A table with a column `cell`, with a column for every field that the sweep names in any profile."""
     fields = {cell_name(cell): vars(specs[0]) | dict(cell) for cell, specs in ablation.cells.items()}
-    names = dict.fromkeys(name for cell in ablation.cells for name, _ in cell if name != "record_every")
+    grids = (grid for grids in ablation.sweep.runs.values() for grid in grids)
+    names = dict.fromkeys(name for grid in grids for name in grid if name != "record_every")
     for place, name in enumerate(names):
         table.insert(place, name, [fields[cell].get(name) for cell in table["cell"]])
     return table

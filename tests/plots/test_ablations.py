@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.plots import draw_by_length, draw_cells, draw_ends, draw_map
+from analysis_lib.plots import draw_by_length, draw_cells, draw_ends, draw_map, draw_maps
 
 
 @pytest.fixture
@@ -60,10 +60,24 @@ def test_cells_stand_one_below_another_with_four_numbers_each(axes):
             (("none", "acc_uy"), ("gamma* (oracle)", "acc_uy"), ("ncm (oracle)", "acc_uy"), ("none", "ausuc"))
         ):
             mean = 0.2 * number + shift
-            rows.append((cell, treatment, metric, mean, mean - 0.05, mean + 0.05, 3))
-    means = pd.DataFrame(rows, columns=["cell", "treatment", "metric", "mean", "low", "high", "n_seeds"])
+            rows.append(("s", cell, treatment, metric, mean, mean - 0.05, mean + 0.05, 3))
+    means = pd.DataFrame(rows, columns=["study", "cell", "treatment", "metric", "mean", "low", "high", "n_seeds"])
     draw_cells(means, axes)
     assert named(axes)["AUSUC"].get_xdata() == pytest.approx([60, 70])
     assert named(axes)["Acc$_{U/Y}$"].get_xdata() == pytest.approx([0, 10])
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a=1", "a=2"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["s\na=1", "s\na=2"]
     assert named(axes)["AUSUC"].get_ydata()[0] > named(axes)["AUSUC"].get_ydata()[1]  # the first cell is at the top
+
+
+def test_without_cells_the_axes_say_so(axes):
+    draw_cells(pd.DataFrame(columns=["study", "cell"]), axes)
+    assert [text.get_text() for text in axes.texts] == ["no cell in this profile"]
+
+
+def test_maps_share_one_scale():
+    figure, axes = plt.subplots(1, 2)
+    means = pd.DataFrame({"o": ["a", "b"], "lr": 0.1, "weight_decay": 0.0, "mean": [0.25, 0.5]})
+    draw_maps(means, "o", "weight_decay", "lr", axes)
+    assert [ax.get_title() for ax in axes] == ["a", "b"]
+    assert [ax.images[0].get_clim() for ax in axes] == [(0, 0.5)] * 2
+    plt.close(figure)

@@ -141,9 +141,11 @@ def test_optimizers_are_judged_by_the_means_of_their_cells():
 
 
 def test_rules_without_their_cells_are_left_out(length, found):
-    judged = ablation_claims.verdicts("length", length, found)
-    assert judged.empty
-    assert "no rule" in ablation_claims.verdict_text(judged)
+    assert ablation_claims.verdicts("length", length, found).empty
+    opened = {"length": length, "nothing": Ablation(length.sweep, {}, length.runs)}
+    cells, claims = ablation_claims.measured(opened)
+    assert set(cells["study"]) == {"length"} and {"lr", "epochs"} <= set(cells) and claims.empty
+    assert "no rule" in ablation_claims.verdict_text(opened, claims, "length")
 
 
 def test_means_of_states_and_their_differences_are_the_means():
