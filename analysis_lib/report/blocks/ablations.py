@@ -73,18 +73,13 @@ def collapse(ref) -> str:
     """The first stored epoch at which Acc_U/Y is below half of the pre-trained one, for every learning rate."""
     found, rows = ref.table("08_collapse"), []
     for (lr, epochs), runs in found.groupby(["lr", "epochs"]):
-        first = runs["epoch"].dropna()
-        span = f"{first.min():.0f} to {first.max():.0f}" if len(first) else "never"
+        below = runs["epoch"].dropna()
+        span = f"{below.min():.0f} to {below.max():.0f}" if len(below) else "never"
         rates = runs["rate_sum"].dropna()
         sums = f"{rates.min():.3f} to {rates.max():.3f}" if len(rates) else ""
-        rows.append([f"{lr:g}", str(epochs), f"{len(first)} of {len(runs)}", span, sums])
-    head = [
-        "learning rate",
-        "epochs",
-        "runs that lose half (n)",
-        "epoch, of the first and last run",
-        "sum of rates there",
-    ]
+        rows.append([f"{lr:g}", str(epochs), f"{len(below)} of {len(runs)}", span, sums])
+    first = f"learning rate (n = {found['seed'].nunique()} seeds)"
+    head = [first, "epochs", "runs that lose half", "epoch, of the first and last run", "sum of rates there"]
     return table(rows, head)
 
 
