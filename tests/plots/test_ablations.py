@@ -6,14 +6,6 @@ import pytest
 from analysis_lib.plots import draw_by_length, draw_cells, draw_ends, draw_map, draw_maps
 
 
-@pytest.fixture
-def axes():
-    figure, ax = plt.subplots()
-    yield ax
-    figure.canvas.draw()  # what cannot be drawn fails here
-    plt.close(figure)
-
-
 def named(ax):
     """The lines that the legend names."""
     return {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}

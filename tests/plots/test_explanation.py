@@ -13,14 +13,6 @@ from analysis_lib.analysis.metrics.confusion import group_confusion
 from analysis_lib.plots import calibration, explanation, series
 
 
-@pytest.fixture
-def axes():
-    figure, ax = plt.subplots()
-    yield ax
-    figure.canvas.draw()  # what cannot be drawn fails here
-    plt.close(figure)
-
-
 def points(collections):
     return np.concatenate([np.asarray(each.get_offsets(), float) for each in collections])
 

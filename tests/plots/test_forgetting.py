@@ -1,17 +1,8 @@
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis_lib.plots import draw_forgetting, draw_sequence
-
-
-@pytest.fixture
-def axes():
-    figure, ax = plt.subplots()
-    yield ax
-    figure.canvas.draw()  # what cannot be drawn fails here
-    plt.close(figure)
 
 
 @pytest.mark.parametrize("distance", ["feature", "parameter"])

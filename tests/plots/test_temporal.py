@@ -1,4 +1,3 @@
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,14 +7,6 @@ from analysis_lib.plots import draw_accuracy_by_period, draw_by_period
 from analysis_lib.studies.temporal_shift import PAST
 
 METHODS = ("none", "stand_in", MATCHED, ORACLE, PAST)
-
-
-@pytest.fixture
-def axes():
-    figure, ax = plt.subplots()
-    yield ax
-    figure.canvas.draw()  # what cannot be drawn fails here
-    plt.close(figure)
 
 
 @pytest.fixture
