@@ -50,8 +50,8 @@ def draw_by_length(table: pd.DataFrame, metric: str, ax: Axes, ylabel: str) -> A
         wide = 100 * run.pivot(index="epoch", columns="seed", values="value")
         ax.plot(wide.index, wide.mean(axis=1), color=colour, linestyle=dash, marker=marker, ms=4, label=f"lr {lr:g}")
         ax.plot(wide.index, wide, color=colour, linestyle=dash, linewidth=0.6, alpha=0.5)
-    seeds = longest["seed"].nunique()
-    ax.set(xlabel=f"epoch of {longest['epochs'].max()} (mean of {seeds} seeds, and each)", ylabel=ylabel)
+    seeds = _seeds(longest["seed"].nunique())
+    ax.set(xlabel=f"epoch of {longest['epochs'].max()} (mean of {seeds}, and each)", ylabel=ylabel)
     ax.set_ylim(bottom=0)
     ax.legend(fontsize=8)
     return ax
@@ -71,9 +71,10 @@ def draw_ends(means: pd.DataFrame, metric: str, ax: Axes, ylabel: str) -> Axes:
         ax.errorbar(aside * cells["epochs"], mean, yerr=None if chosen["low"].isna().any() else ends, **look)
     ax.set_xscale("log")
     lengths = sorted(chosen["epochs"].unique())
-    ax.set_xticks(lengths, [str(length) for length in lengths])
+    ax.set_xticks(lengths, [f"{length:g}" for length in lengths])
     ax.minorticks_off()
-    ax.set(xlabel=f"epochs of the whole training\n95 % interval, {chosen['n_seeds'].max()} seeds", ylabel=ylabel)
+    ax.set_xlim(lengths[0] / 1.3, lengths[-1] * 1.3)
+    ax.set(xlabel=f"epochs of the whole training\n95 % interval, {_seeds(chosen['n_seeds'].max())}", ylabel=ylabel)
     ax.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
     return ax
 
@@ -102,6 +103,10 @@ def draw_cells(means: pd.DataFrame, ax: Axes) -> Axes:
         ax.hlines(places, 100 * own["low"], 100 * own["high"], color=colour, linewidth=1)
         ax.plot(100 * own["mean"], places, marker, color=colour, markersize=5, label=label)
     ax.set_yticks(np.arange(len(cells))[::-1], cells, fontsize=7)
-    ax.set(xlabel=f"percent; 95 % interval, {means['n_seeds'].max()} seeds", ylim=(-0.6, len(cells) - 0.4))
+    ax.set(xlabel=f"percent; 95 % interval, {_seeds(means['n_seeds'].max())}", ylim=(-0.6, len(cells) - 0.4))
     ax.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return ax
+
+
+def _seeds(n: int) -> str:
+    return f"{n} seeds" if n > 1 else "1 seed"
