@@ -40,7 +40,8 @@ def feature_dimensions(features: torch.Tensor) -> dict[str, float]:
     if features.ndim != 2 or not features.numel():
         raise UserError(f"features have shape {tuple(features.shape)}; expected (N, D) with at least one row")
     values = torch.linalg.svdvals(_centred(features))
-    rank = (values > max(features.shape) * torch.finfo(features.dtype).eps * values.max()).sum()
+    above = (values > max(features.shape) * torch.finfo(features.dtype).eps * values.max()).sum()
+    rank = min(int(above), len(features) - 1)  # centred rows sum to 0; the rounding of nearly equal rows does not
     effective = torch.special.entr(values / values.sum()).sum().exp()
     participation = values.square().sum().square() / values.pow(4).sum()
     return {"rank": float(rank), "effective_rank": effective.item(), "participation_ratio": participation.item()}
