@@ -83,9 +83,8 @@ def compared(case: Case) -> Iterator[Row]:
         forms = [stack.enter_context(closing(Apart(make))) for make in makers.values()]
         times = dict(zip(makers, in_turns(*forms, rounds=ROUNDS)))
     row = partial(compare_rates, "training", count=case.steps * spec.batch_size)
-    for other, workers in PLAIN.items():
-        limit = 0.8 * case.limit if workers else case.limit  # workers compete for the cores, so their rate varies more
-        yield row(f"{name}: {other}", ours=times[OURS], other=times[other], limit=limit)
+    for other in PLAIN:
+        yield row(f"{name}: {other}", ours=times[OURS], other=times[other], limit=case.limit)
     yield row(f"{name}: {RESIDENT}", ours=times[OURS], other=times[RESIDENT], limit=0.9, note=CEILING)
     yield row(f"{name} alone: freed memory returned", ours=times[RESIDENT], other=times[RETURNING], limit=None)
 
