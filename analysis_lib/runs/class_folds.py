@@ -16,7 +16,7 @@ from ..benchmarks.manifest import Manifest, load_manifest
 from ..core.class_split import ClassSplit
 from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for
-from .execute import training_rows
+from .rows import training_rows
 from .run_set import RunSet
 
 FOLDS = 3  # of each kind; for pseudo cross-validation as in the paper

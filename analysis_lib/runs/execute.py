@@ -1,7 +1,6 @@
 """Execute a RunSpec into a finished run folder. A finished run is not made again."""
 
 import json
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 
@@ -12,12 +11,11 @@ from ..benchmarks.manifest import Head, Manifest, load_manifest
 from ..benchmarks.preprocess import normalizer, resident
 from ..benchmarks.tasks import load_task
 from ..core import files, paths, processes
-from ..core.class_split import ClassSplit
 from ..core.device import deterministic, pick_device, reuse_memory, versions
 from ..core.errors import UserError
 from ..core.progress import log
 from ..core.run_spec import RunSpec
-from ..core.seeds import generator_for, seed_for
+from ..core.seeds import seed_for
 from ..methods import method_of
 from ..models.backbone import backbone_in_bfloat16, head_name
 from ..models.cosine_head import logit_scale, use_cosine_head
@@ -29,6 +27,7 @@ from ..training.loop import train
 from ..training.method import TrainingData
 from .outputs import Outputs, extract, extract_together, save_outputs
 from .plan import RANDOM, run_before
+from .rows import split_parts, training_rows
 from .start_task import start_task
 
 
@@ -235,48 +234,6 @@ def _pretrained_outputs(model, images, labels, spec, normalize, device) -> Outpu
     return Outputs(**outputs)
 
 
-def split_parts(manifest: Manifest, spec: RunSpec, split: ClassSplit) -> dict[str, torch.Tensor]:
-    """Row numbers of `train` and `test`.
-
-    With `spec.validation` both come from the training rows, so that choosing hyper-parameters uses no test image. The
-    test part is then a fifth of each class's groups, at least one if the class has several. Raises UserError if no seen
-    image is left.
-    """
-    train, test = manifest.rows("train"), manifest.rows("test")
-    if spec.validation:
-        groups = manifest.body.iloc[train.numpy()].groupby("label")["group"].unique()
-        held = set()
-        for names in groups:
-            held.update(_drawn(names, spec.seed))
-        out = torch.tensor(manifest.body["group"].iloc[train.numpy()].isin(held).to_numpy())
-        train, test = train[~out], train[out]
-    if not split.is_seen(manifest.labels[train]).any():
-        raise UserError(f"benchmark {manifest.name!r} has no training image of a seen class; choose other seen classes")
-    return {"train": train, "test": test}
-
-
-def training_rows(manifest: Manifest, spec: RunSpec) -> torch.Tensor:
-    """The row numbers that a run trains on, at most `spec.images_per_class` of each class, 0 being all.
-
-    Those of a smaller number are among those of a larger one. Raises UserError as `split_parts`.
-    """
-    split = manifest.class_split(spec.seed, spec.seen)
-    rows = split_parts(manifest, spec, split)["train"]
-    if spec.tuned_on != "all":
-        rows = rows[split.is_seen(manifest.labels[rows])]
-    return _few_of_each(rows, manifest, spec) if spec.images_per_class else rows
-
-
-def _few_of_each(rows: torch.Tensor, manifest: Manifest, spec: RunSpec) -> torch.Tensor:
-    """At most `spec.images_per_class` of the rows of each class, ascending: the first in an order drawn by the seed."""
-    kept = []
-    for label, name in enumerate(manifest.class_names):
-        own = rows[manifest.labels[rows] == label]
-        generator = generator_for("images per class", manifest.name, spec.seed, name)
-        kept.append(own[torch.randperm(len(own), generator=generator)[: spec.images_per_class]])
-    return torch.cat(kept).sort().values
-
-
 def initial_weights(spec: RunSpec, manifest: Manifest, model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The state dict that fine-tuning starts from: of named weights, or of the finished run `spec.init`."""
     if has_weights(spec.init):
@@ -308,9 +265,3 @@ def load_before_after(spec: RunSpec, device: str | None = None) -> tuple[torch.n
         networks.append(model)
     before, after = networks
     return before, after
-
-
-def _drawn(groups: Sequence[str], seed: int) -> list[str]:
-    """A fifth of the groups, drawn by a named seed: at least one, but never the only one."""
-    order = sorted(groups, key=lambda group: seed_for("validation", seed, group))
-    return order[: min(max(1, len(order) // 5), len(order) - 1)]

@@ -17,7 +17,8 @@ from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for
 from ..methods import method_of
 from ..models.create import create_model
-from ..runs.execute import initial_weights, training_data, training_rows
+from ..runs.execute import initial_weights, training_data
+from ..runs.rows import training_rows
 from ..runs.run_set import RunSet
 from ..training.optimizers import create_optimizer, parameter_groups
 from .fine_tuning_methods import PLAIN, STATISTICS, by_method, compared

@@ -22,9 +22,10 @@ from ..core.progress import log
 from ..core.run_spec import RunSpec
 from ..models.weight_space import interpolate
 from ..runs.class_folds import half_specs, third_specs
-from ..runs.execute import load_before_after, training_rows
+from ..runs.execute import load_before_after
 from ..runs.outputs import Outputs, extract
 from ..runs.plan import upper_bound
+from ..runs.rows import training_rows
 from ..runs.run_set import RunSet
 from . import calibration
 

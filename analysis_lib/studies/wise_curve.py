@@ -17,8 +17,9 @@ from ..core import files, paths
 from ..core.run_spec import RunSpec
 from ..models.batchnorm import reestimate
 from ..models.weight_space import interpolate
-from ..runs.execute import load_before_after, training_data, training_rows
+from ..runs.execute import load_before_after, training_data
 from ..runs.outputs import extract
+from ..runs.rows import training_rows
 from ..runs.run_set import RunSet
 from .method_differences import STAND_IN
 

@@ -8,8 +8,8 @@ from analysis_lib.benchmarks.images import load_images
 from analysis_lib.benchmarks.manifest import load_manifest
 from analysis_lib.core import paths
 from analysis_lib.runs.class_folds import third_specs
-from analysis_lib.runs.execute import training_rows
 from analysis_lib.runs.plan import plan
+from analysis_lib.runs.rows import training_rows
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -11,9 +11,10 @@ from analysis_lib.benchmarks.preprocess import normalizer
 from analysis_lib.core import files, paths
 from analysis_lib.core.seeds import generator_for
 from analysis_lib.models.cosine_head import CosineHead, logit_scale
-from analysis_lib.runs.execute import execute, load_before_after, training_data, training_rows
+from analysis_lib.runs.execute import execute, load_before_after, training_data
 from analysis_lib.runs.outputs import extract, load_outputs
 from analysis_lib.runs.plan import plan, upper_bound
+from analysis_lib.runs.rows import training_rows
 from tests.conftest import make_root
 
 

@@ -24,6 +24,7 @@ from analysis_lib.methods.finetune import FineTune
 from analysis_lib.models import create
 from analysis_lib.runs import execute, plan
 from analysis_lib.runs.outputs import extract
+from analysis_lib.runs.rows import split_parts
 from analysis_lib.runs.run_set import RunSet
 from analysis_lib.training import augmentation, loop, optimizers
 from analysis_lib.training.method import TrainingData
@@ -393,7 +394,7 @@ def test_extraction_is_the_model_in_eval_mode(digits):
 def test_validation_keeps_a_group_of_every_class_in_training(project):
     manifest = load_manifest("emoji")
     (spec,) = plan.plan("emoji", "default", [100], validation=True)
-    parts = execute.split_parts(manifest, spec, manifest.class_split(100))
+    parts = split_parts(manifest, spec, manifest.class_split(100))
     assert manifest.labels[parts["train"]].unique().tolist() == list(range(len(manifest.class_names)))
     assert len(parts["test"]) > 200
 
@@ -445,7 +446,7 @@ def test_dropout_draws_belong_to_the_run_and_epoch(planned):
 def test_validation_runs_see_no_test_image(project):
     manifest = load_manifest("digits")
     (spec,) = plan.plan("digits", "smoke", [100], validation=True)
-    parts = execute.split_parts(manifest, spec, manifest.class_split(100))
+    parts = split_parts(manifest, spec, manifest.class_split(100))
     together = torch.cat([parts["train"], parts["test"]]).sort().values
     assert torch.equal(together, manifest.rows("train"))
     assert 0.15 < len(parts["test"]) / len(together) < 0.25

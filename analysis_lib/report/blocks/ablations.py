@@ -4,7 +4,7 @@ import math
 
 from ...analysis.gamma.estimators import NONE, ORACLE
 from ..markdown import interval, number, table
-from .cells import PERCENT, STAR, find, seeds
+from .cells import PERCENT, STAR, find, p_value, seeds, verdict
 
 CELLS, CLAIMS = "08_cells", "08_claims"
 
@@ -60,11 +60,11 @@ def ablation_claims(ref, study: str) -> str:
     found = ref.table(CLAIMS)
     rows = []
     for _, row in found[found["study"] == study].iterrows():
-        verdict = f"**{row['verdict']}**" if row["verdict"] != "undecided" else row["verdict"]
         rule = f"{row['side']} {number(row['bound'], digits=0, scale=100, sign=True)}"
-        p = "< 0.001" if row["p"] < 0.001 else number(row["p"], digits=3)
         count = f"{row['n_samples']:.0f} x {row['n_seeds']:.0f}"
-        rows.append([row["claim"], verdict, interval(row, sign=True, **PERCENT), rule, p, count, row["source"]])
+        rows.append(
+            [row["claim"], verdict(row), interval(row, sign=True, **PERCENT), rule, p_value(row), count, row["source"]]
+        )
     head = ["statement", "verdict", "points [95 % interval]", "rule", "p (Holm)", "n (samples x seeds)", "source"]
     return table(rows, head)
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from ..markdown import interval, table
 from ..reference import Reference
-from .cells import PERCENT, find, seeds, title
+from .cells import PERCENT, find, seeds, title, verdict
 from .claims import in_points
 
 CELL_SUMMARIES = ("median", "worst")  # of the settings
@@ -23,8 +23,7 @@ def _verdict(own: pd.DataFrame, claim: str) -> str:
     if claim not in set(own["claim"]):
         return ""
     row = find(own, claim=claim)
-    verdict = row["verdict"] if row["verdict"] == "undecided" else f"**{row['verdict']}**"
-    return f"{verdict} {interval(row, sign=True, **(PERCENT if in_points(row) else {}))}"
+    return f"{verdict(row)} {interval(row, sign=True, **(PERCENT if in_points(row) else {}))}"
 
 
 def recovered_beside(ref, benchmarks: str) -> str:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from ...analysis.gamma.estimators import AUTO, ESTIMATORS, ORACLE
 from ...core.errors import UserError
-from ..markdown import spread
+from ..markdown import number, spread
 
 PERCENT = {"digits": 1, "scale": 100}
 PRE_TRAINED, BATCHNORM_ONLY, FINE_TUNED = "pre-trained", "BatchNorm only", "fine-tuned"
@@ -59,3 +59,13 @@ def seeds(frame: pd.DataFrame) -> str:
     """How many seeds stand behind a table, for its first head cell: `n = 3 seeds`."""
     count = int(frame["n_seeds" if "n_seeds" in frame else "n"].max())
     return f"n = {count} seed{'s' * (count > 1)}"
+
+
+def verdict(row: pd.Series) -> str:
+    """The verdict of a claim, bold where there is one."""
+    return row["verdict"] if row["verdict"] == "undecided" else f"**{row['verdict']}**"
+
+
+def p_value(row: pd.Series) -> str:
+    """The corrected p value of a claim, with three digits."""
+    return "< 0.001" if row["p"] < 0.001 else number(row["p"], digits=3)

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from ..markdown import interval, number, table
-from .cells import PERCENT
+from ..markdown import interval, table
+from .cells import PERCENT, p_value, verdict
 
 
 def in_points(row: pd.Series) -> bool:
@@ -18,15 +18,14 @@ def claims(ref) -> str:
         points = in_points(row)
         style = PERCENT if points else {}
         samples = "" if pd.isna(row["n_samples"]) else f"{row['n_samples']:.0f} x "
-        verdict = f"**{row['verdict']}**" if row["verdict"] != "undecided" else row["verdict"]
         rows.append(
             [
                 row["claim"],
                 row["family"],
-                verdict,
+                verdict(row),
                 interval(row, sign=True, **style),
                 "points" if points else "",
-                "< 0.001" if row["p"] < 0.001 else number(row["p"], digits=3),
+                p_value(row),
                 f"{samples}{row['n_seeds']:.0f}",
             ]
         )

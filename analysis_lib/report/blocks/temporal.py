@@ -1,8 +1,8 @@
 """Tables of docs/temporal.md: accuracies and gamma by period, and the claims about them."""
 
 from ...analysis.gamma.estimators import NONE
-from ..markdown import interval, number, table
-from .cells import FINE_TUNED, PERCENT, PRE_TRAINED, maybe, seeds, title
+from ..markdown import interval, table
+from .cells import FINE_TUNED, PERCENT, PRE_TRAINED, maybe, p_value, seeds, title, verdict
 
 
 def temporal(ref) -> str:
@@ -24,8 +24,8 @@ def temporal_claims(ref) -> str:
     """The decision rules for the last period against the first, in points."""
     rows = []
     for _, row in ref.table("12_claims").iterrows():
-        verdict = f"**{row['verdict']}**" if row["verdict"] != "undecided" else row["verdict"]
-        p = "< 0.001" if row["p"] < 0.001 else number(row["p"], digits=3)
         count = f"{row['n_samples']:.0f} x {row['n_seeds']:.0f}"
-        rows.append([row["claim"], row["family"], verdict, interval(row, sign=True, **PERCENT), p, count])
+        rows.append(
+            [row["claim"], row["family"], verdict(row), interval(row, sign=True, **PERCENT), p_value(row), count]
+        )
     return table(rows, ["claim", "family", "verdict", "points [95 % interval]", "p (Holm)", "n (samples x seeds)"])

@@ -23,6 +23,7 @@ from analysis_lib.benchmarks.images import load_images
 from analysis_lib.benchmarks.manifest import load_manifest
 from analysis_lib.core import paths
 from analysis_lib.runs import class_folds, execute, plan
+from analysis_lib.runs.rows import split_parts
 
 
 def problem(seed, num_classes, n, ties=True):
@@ -348,7 +349,7 @@ def test_folds_hold_no_absent_class_and_know_what_they_trained_on(digits):
         assert fold.logits.shape == (len(own_rows), len(split.seen)) and fold.split.num_classes == len(split.seen)
         own = digits.split(fold_spec)
         assert set(own.seen) < set(split.seen) and [split.seen[c] for c in fold.split.seen] == list(own.seen)
-        parts = execute.split_parts(manifest, fold_spec, own)
+        parts = split_parts(manifest, fold_spec, own)
         trained = parts["train"][own.is_seen(manifest.labels[parts["train"]])]
         n_held_out = int(split.is_seen(manifest.labels[parts["test"]]).sum())
         assert int(fold.trained.sum()) == len(trained) and int(fold.held_out.sum()) == n_held_out
@@ -363,7 +364,7 @@ def test_folds_differ_and_take_as_many_steps_as_the_run(project, seed):
 
     def steps(each):
         split = manifest.class_split(each.seed, each.seen)
-        train = execute.split_parts(manifest, each, split)["train"]
+        train = split_parts(manifest, each, split)["train"]
         return math.ceil(int(split.is_seen(manifest.labels[train]).sum()) / each.batch_size)
 
     for fold in folds:
