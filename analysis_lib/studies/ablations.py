@@ -120,30 +120,32 @@ def numbers(ablation: Ablation) -> SampleNumbers:
 
 def _values(runs: RunSet, spec: RunSpec, name: str) -> dict[tuple[State, str], torch.Tensor]:
     """Each test sample's numbers in every state of a cell, (N,) float64, NaN outside the metric's group."""
-    split = runs.split(spec)
-    before: dict[tuple[str, str], torch.Tensor] = {}
-    after: dict[tuple[str, str], torch.Tensor] = {}
-    for found, epoch in ((before, 0), (after, spec.epochs)):
-        test = runs.outputs(spec, epoch, "test")
-        gamma = seen_absent_curve(test.logits, test.labels, split).best().gamma
-        predicted = {
-            NONE: test.logits.argmax(1),
-            ORACLE: shift_logits(test.logits, split, gamma).argmax(1),
-            NCM: nearest_mean_scores(runs, spec, epoch, test).argmax(1),
-        }
-        masks = group_masks(test.labels, split)
-        for treatment, classes in predicted.items():
-            right = (classes == test.labels).double()
-            for metric, group in KEYS.items():
-                found[treatment, metric] = right.where(masks[group], torch.nan)
-        among_absent = (max_over(test.logits, split.absent)[1] == test.labels).double()
-        found[NONE, "acc_uu"] = among_absent.where(masks["u"], torch.nan)
-    named = {(State(name, treatment), metric): value for (treatment, metric), value in after.items()}
-    changed = {
-        (State(name, CHANGE), metric): after[NONE, metric] - before[NONE, metric] for metric in (*KEYS, "acc_uu")
-    }
-    probe = {(State(name, CHANGE), "ncm_acc_uy"): after[NCM, "acc_uy"] - before[NCM, "acc_uy"]}
-    return named | changed | probe
+    test, split = runs.outputs(spec, spec.epochs, "test"), runs.split(spec)
+    gamma = seen_absent_curve(test.logits, test.labels, split).best().gamma
+    best = (shift_logits(test.logits, split, gamma).argmax(1) == test.labels).double()
+    masks = group_masks(test.labels, split)
+    before, after = _unshifted(runs, spec, 0), _unshifted(runs, spec, spec.epochs)
+    after |= {(ORACLE, metric): best.where(masks[group], torch.nan) for metric, group in KEYS.items()}
+    measured = [*((treatment, metric) for treatment in (NONE, ORACLE, NCM) for metric in KEYS), (NONE, "acc_uu")]
+    found = {(State(name, treatment), metric): after[treatment, metric] for treatment, metric in measured}
+    for metric in (*KEYS, "acc_uu"):
+        found[State(name, CHANGE), metric] = after[NONE, metric] - before[NONE, metric]
+    found[State(name, CHANGE), "ncm_acc_uy"] = after[NCM, "acc_uy"] - before[NCM, "acc_uy"]
+    return found
+
+
+def _unshifted(runs: RunSet, spec: RunSpec, epoch: int) -> dict[tuple[str, str], torch.Tensor]:
+    """Whether each test sample is right after an epoch, by the head and by NCM, for each metric, as `_values`."""
+    test, split = runs.outputs(spec, epoch, "test"), runs.split(spec)
+    masks = group_masks(test.labels, split)
+    found = {}
+    for treatment, scores in ((NONE, test.logits), (NCM, nearest_mean_scores(runs, spec, epoch, test))):
+        right = (scores.argmax(1) == test.labels).double()
+        for metric, group in KEYS.items():
+            found[treatment, metric] = right.where(masks[group], torch.nan)
+    among_absent = (max_over(test.logits, split.absent)[1] == test.labels).double()
+    found[NONE, "acc_uu"] = among_absent.where(masks["u"], torch.nan)
+    return found
 
 
 def summary(found: SampleNumbers) -> pd.DataFrame:
