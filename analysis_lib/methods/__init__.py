@@ -9,6 +9,7 @@ from dataclasses import fields
 
 from ..core.errors import UserError, unknown
 from ..core.run_spec import RunSpec
+from ..models.petl import TECHNIQUES
 from ..training.method import Method
 from .averaging import SWA, WiSE
 from .distill import Distill, DistillAbsent
@@ -18,10 +19,11 @@ from .frozen import BatchNormAffine, BatchNormStatistics, BitFit, FrozenHead, Li
 from .l2sp import L2SP
 from .label_smoothing import LabelSmoothing
 from .lolsgd import LOLSGD, MaskedLOLSGD
+from .petl import method_for
 from .rank import Rank
 from .seen_softmax import SeenSoftmax
 
-METHODS: dict[str, type[Method]] = {
+SPARING: dict[str, type[Method]] = {  # for any network; `studies.fine_tuning_methods` compares them
     "finetune": FineTune,
     "seen_softmax": SeenSoftmax,
     "linear_probe": LinearProbe,
@@ -42,6 +44,7 @@ METHODS: dict[str, type[Method]] = {
     "swa": SWA,
     "wise": WiSE,
 }
+METHODS: dict[str, type[Method]] = SPARING | {name: method_for(found) for name, found in TECHNIQUES.items()}
 
 
 def create_method(name: str, options: dict[str, float | str]) -> Method:

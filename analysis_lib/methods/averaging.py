@@ -6,9 +6,10 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from ..core.options import fraction, part
 from ..models.batchnorm import reestimate
 from ..models.weight_space import interpolate
-from ..training.method import TrainingData, fraction, part
+from ..training.method import TrainingData
 from .finetune import FineTune
 
 

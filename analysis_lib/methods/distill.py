@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.nn.functional import kl_div
 
+from ..core.options import not_negative, positive
 from ..models.reference import Reference
-from ..training.method import TrainingData, not_negative, positive
+from ..training.method import TrainingData
 from .finetune import FineTune
 
 

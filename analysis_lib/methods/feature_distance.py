@@ -7,10 +7,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ..core.errors import unknown
+from ..core.options import not_negative
 from ..models.backbone import features_and_logits
 from ..models.reference import Reference
 from ..models.stages import stages_and_logits
-from ..training.method import Method, TrainingData, not_negative
+from ..training.method import Method, TrainingData
 
 AXES = {"channel": -1, "token": 1}  # of stage features (B, P, D)
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..core.errors import UserError
+from ..core.options import fraction
 from ..models.batchnorm import batchnorms, reestimate
-from ..training.method import TrainingData, fraction
+from ..training.method import TrainingData
 from .finetune import FineTune
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..training.method import TrainingData, not_negative
+from ..core.options import not_negative
+from ..training.method import TrainingData
 from .finetune import FineTune
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from ..training.method import Method, fraction
+from ..core.options import fraction
+from ..training.method import Method
 
 
 @dataclass

@@ -7,8 +7,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
 
+from ..core.options import count, part
 from ..models.batchnorm import reestimate
-from ..training.method import Method, TrainingData, count, part
+from ..training.method import Method, TrainingData
 
 
 @dataclass

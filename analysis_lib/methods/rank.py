@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from ..core.options import not_negative
 from ..models.backbone import features_and_logits
-from ..training.method import Method, not_negative
+from ..training.method import Method
 
 
 @dataclass

@@ -15,7 +15,7 @@ from ..core.device import deterministic, pick_device, reuse_memory, versions
 from ..core.errors import UserError
 from ..core.progress import log
 from ..core.run_spec import RunSpec
-from ..core.seeds import seed_for
+from ..core.seeds import generator_for, seed_for
 from ..methods import method_of
 from ..models.backbone import backbone_in_bfloat16, head_name
 from ..models.cosine_head import logit_scale, use_cosine_head
@@ -100,14 +100,14 @@ def _finetune(spec: RunSpec, device: torch.device) -> None:
     rows = training_rows(manifest, spec)
     if spec.head == "cosine":
         _give_cosine_head(model, images, labels, rows, spec, manifest.head, device)
+    else:
+        _pretrained_outputs(model, images, labels, spec, manifest.head, device)  # before a method inserts modules
     _train_and_record(model, images, labels, rows, parts, spec, manifest.head, device)
 
 
 def _give_cosine_head(model, images, labels, rows, spec, head: Head, device) -> None:
     """Make the head of the starting network a cosine head, with its scale from the features of the run's images."""
-    dtype = getattr(torch, spec.dtype)
-    model.to(device, memory_format=torch.channels_last)
-    linear = _pretrained_outputs(model, images, labels, spec, normalizer(head.mean, head.std, dtype, device), device)
+    linear = _pretrained_outputs(model, images, labels, spec, head, device)
     features = linear.features[torch.isin(linear.index, rows)]
     use_cosine_head(model, logit_scale(model.get_classifier().weight.detach().cpu(), features))
 
@@ -172,7 +172,7 @@ def _train_and_record(model, images, labels, rows, parts, spec, head: Head, devi
             return
         for part, index in parts.items():
             if epoch == 0 and spec.head == "linear":
-                everywhere = _pretrained_outputs(model, images, labels, spec, normalize, device)
+                everywhere = _pretrained_outputs(model, images, labels, spec, head, device)
                 outputs = everywhere.where(torch.isin(everywhere.index, index))
             else:
                 outputs = extract_together(model, images, labels, index, normalize)
@@ -218,11 +218,14 @@ def training_data(images, labels, rows, spec, head: Head, device) -> TrainingDat
     return TrainingData(images, labels, rows, spec.batch_size, augmented, spec.run_id)
 
 
-def _pretrained_outputs(model, images, labels, spec, normalize, device) -> Outputs:
+def _pretrained_outputs(model, images, labels, spec, head: Head, device) -> Outputs:
     """Outputs of the starting network, with its linear head, on all images of the target domain.
 
     They are the same for all runs, so they are computed once.
     """
+    dtype = getattr(torch, spec.dtype)
+    model.to(device, memory_format=torch.channels_last)
+    normalize = normalizer(head.mean, head.std, dtype, device)
     computed_in = "bfloat16" if spec.autocast else spec.dtype
     path = paths.pretrained_outputs(spec.init, spec.data, computed_in, device.type)
     target = load_manifest(spec.benchmark).target_rows
@@ -260,6 +263,8 @@ def load_before_after(spec: RunSpec, device: str | None = None) -> tuple[torch.n
         model = create_model(spec.model, len(weights[f"{head}.bias"]))  # tasks differ in their number of classes
         if spec.head == "cosine":
             use_cosine_head(model)
+        if weights is ended:
+            method_of(spec).insert(model, generator_for("replaced by the stored weights"))
         model.to(picked, getattr(torch, spec.dtype), memory_format=torch.channels_last).eval()
         model.load_state_dict(weights)
         networks.append(model)

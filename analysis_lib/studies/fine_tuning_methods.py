@@ -20,7 +20,7 @@ from ..analysis.metrics.ncm import class_means, ncm_scores
 from ..benchmarks import describe, grid, recipe
 from ..benchmarks.manifest import load_manifest
 from ..core.run_spec import RunSpec
-from ..methods import METHODS
+from ..methods import SPARING
 from ..models.weight_space import parameter_distance
 from ..runs.class_folds import third_specs
 from ..runs.execute import load_before_after
@@ -50,7 +50,7 @@ def compared(spec: RunSpec, profile: str) -> tuple[str, ...]:
     if profile != "full":
         return SHORT
     own_rate = spec.lr == recipe(spec.benchmark, profile)["lr"]
-    return tuple(name for name in METHODS if own_rate or name not in AT_ONE_RATE)
+    return tuple(name for name in SPARING if own_rate or name not in AT_ONE_RATE)
 
 
 def by_method(spec: RunSpec, name: str) -> RunSpec:

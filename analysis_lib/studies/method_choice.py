@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..analysis.gamma.curve import seen_absent_curve
 from ..core.run_spec import RunSpec
-from ..methods import METHODS
+from ..methods import SPARING
 from ..runs.class_folds import folds_of, third_specs
 from ..runs.plan import plan
 from ..runs.run_set import RunSet
@@ -20,7 +20,7 @@ from ..runs.run_set import RunSet
 def candidates(spec: RunSpec) -> list[RunSpec]:
     """The run by plain fine-tuning, and by every method that has a choice with each of its values."""
     found = [spec]
-    for name, method in METHODS.items():
+    for name, method in SPARING.items():
         if method.choices:
             option, values = method.choices
             found += [replace(spec, method=name, options=((option, value),)) for value in values]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..benchmarks.stream import StreamedImages, in_order
-from ..core.errors import UserError
+from ..core.options import check_options
 from ..core.processes import share
 from ..core.seeds import generator_for
 
@@ -70,40 +70,10 @@ class TrainingData:
             yield x
 
 
-def bounded(default: float, allowed: Callable[[float], bool], words: str):
-    """A field for an option that must be `allowed`; `words` say which numbers are."""
-    return field(default=default, metadata={"allowed": allowed, "words": words})
-
-
-def not_negative(default: float):
-    """A field for a number that is 0 or more."""
-    return bounded(default, lambda value: 0 <= value < math.inf, "a number, 0 or more")
-
-
-def positive(default: float):
-    """A field for a number above 0."""
-    return bounded(default, lambda value: 0 < value < math.inf, "a number above 0")
-
-
-def fraction(default: float):
-    """A field for a number in 0..1."""
-    return bounded(default, lambda value: 0 <= value <= 1, "a number in 0..1")
-
-
-def part(default: float):
-    """A field for a fraction that leaves something over."""
-    return bounded(default, lambda value: 0 <= value < 1, "a number from 0 to below 1")
-
-
-def count(default: int):
-    """A field for a whole number, at least 1."""
-    return bounded(default, lambda value: value >= 1 and isinstance(value, int), "a whole number, 1 or more")
-
-
 class Method:
     """A fine-tuning method: a dataclass whose fields are its options. Only `loss` must be defined.
 
-    Options that are made by `not_negative`, `fraction` and so on are checked: UserError for a number out of range.
+    Options made by `not_negative` and so on of `core.options` are checked: UserError for a number out of range.
 
     Hooks change the model in place. An interrupted run calls `prepare` again on the starting network before its resume
     file is loaded, so `prepare` must depend on nothing but the starting network and the data. What else a method
@@ -114,15 +84,13 @@ class Method:
     choices: ClassVar[tuple[str, tuple[float, ...]] | None] = None  # an option, and the values to choose among
 
     def __post_init__(self):
-        for option in fields(self):
-            value = getattr(self, option.name)
-            if "allowed" in option.metadata and not option.metadata["allowed"](value):
-                raise UserError(
-                    f"option {option.name} of the method {self.title!r} is {value}; give {option.metadata['words']}"
-                )
+        check_options(self, self.title)
+
+    def insert(self, model: nn.Module, generator: torch.Generator) -> None:
+        """Add the modules that the trained network has beside its own; also called to load a finished run."""
 
     def prepare(self, model: nn.Module, data: TrainingData) -> None:
-        """Called once, before the optimiser is made: freeze weights, add modules, copy the starting network."""
+        """Called once, before the optimiser is made: freeze weights, insert modules, copy the starting network."""
 
     def before_epoch(self, model: nn.Module, done: float) -> None:
         """Called before every epoch: set train mode. `done` is the finished fraction of all epochs."""
