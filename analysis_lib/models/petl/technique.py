@@ -10,8 +10,8 @@ from torch import nn
 class Technique:
     """A way to train few weights: a dataclass whose fields are its options.
 
-    `insert` adds modules, which all train, as the head does; `trained` names further weights that do. Every other weight
-    is frozen.
+    `insert` adds modules, which all train, as the head does; `trained` names further weights that do. Every other
+    weight is frozen.
     """
 
     title: ClassVar[str]
