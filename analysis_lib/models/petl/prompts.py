@@ -73,6 +73,6 @@ class VPTDeep(Technique):
     blocks: str = ALL
 
     def insert(self, model: nn.Module, generator: torch.Generator) -> None:
-        patch = model.patch_embed.patch_size[0]
         for block in blocks_of(model, self.title, self.blocks):
-            attach(block, BlockPrompts(self.prompts, block.mlp.fc2.out_features, patch, self.dropout), generator)
+            channels, patch = block.mlp.fc2.out_features, model.patch_embed.patch_size[0]
+            attach(block, BlockPrompts(self.prompts, channels, patch, self.dropout), generator)
