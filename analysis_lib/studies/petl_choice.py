@@ -1,7 +1,8 @@
 """The choice of every parameter-efficient method's learning rate, on seeds never reported and on seen classes alone.
 
 As `method_choice` chooses options: a third of the seen classes plays the absent ones, and the criterion is the area
-under the seen-absent curve, which no shift changes, on images that were not trained on. Every method has the same rates.
+under the seen-absent curve, which no shift changes, on images that were not trained on. Every method has the same
+rates.
 """
 
 from collections.abc import Sequence
