@@ -51,15 +51,13 @@ def attach(place: nn.Module, module: Inserted, generator: torch.Generator) -> No
 def add(place: nn.Module, module: nn.Module, generator: torch.Generator) -> None:
     """Make a module part of the network without a change of what flows; its weights are drawn as by `attach`.
 
-    The draws are the same numbers on every processor.
+    The draws are made in float64 on a grid, so they are the same numbers on every processor.
     """
-    like = next(place.parameters(), torch.empty(0))
-    module.to(like.dtype)
-    module.start(generator)
+    module.double().start(generator)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(on_grid(parameter))
-    module.to(like.device)
+    module.to(next(place.parameters(), torch.empty(0)))
     place.add_module(NAME, module)
 
 
