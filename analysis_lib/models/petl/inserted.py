@@ -42,7 +42,7 @@ class Inserted(nn.Module):
 
 
 def attach(place: nn.Module, module: Inserted, generator: torch.Generator) -> None:
-    """Insert a module at a place of the network, in the place's float type, with weights drawn from the generator."""
+    """Insert a module at a place of the network, in its float type and mode, with weights drawn from the generator."""
     add(place, module, generator)
     place.register_forward_pre_hook(_enter)
     place.register_forward_hook(_leave)
@@ -57,7 +57,7 @@ def add(place: nn.Module, module: nn.Module, generator: torch.Generator) -> None
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(on_grid(parameter))
-    module.to(next(place.parameters(), torch.empty(0)))
+    module.to(next(place.parameters(), torch.empty(0))).train(place.training)
     place.add_module(NAME, module)
 
 
