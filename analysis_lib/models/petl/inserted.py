@@ -99,6 +99,6 @@ def folded_state(model: nn.Module) -> dict[str, torch.Tensor]:
     for name, place in places(model).items():
         for key, tensor in place.inserted.folded(place).items():
             if f"{name}.{key}" not in state:
-                raise UserError(f"cannot fold into {name}: it has no {key}; keep the inserted modules")
+                raise UserError(f"cannot fold into {name}: it has no {key}; choose another method")
             state[f"{name}.{key}"] = tensor
     return state

@@ -69,7 +69,7 @@ def test_the_folded_network_is_plain_and_gives_the_same_logits(name, variant):
     network = with_inserted(name, variant)
     lacking = {"as CLIP": ("ssf",), "no bias": ("ssf", "repadapter")}
     if name in lacking.get(variant, ()):
-        with pytest.raises(UserError, match=r"^cannot fold into [\w.]+: it has no bias; keep the inserted modules$"):
+        with pytest.raises(UserError, match=r"^cannot fold into [\w.]+: it has no bias; choose another method$"):
             folded_state(network)
         return
     plain = vit(variant)
