@@ -5,5 +5,6 @@ Imports core and models only.
 
 from .lora import LoRA
 from .technique import Technique
+from .vqt import VQT
 
-TECHNIQUES: dict[str, type[Technique]] = {"lora": LoRA}
+TECHNIQUES: dict[str, type[Technique]] = {"lora": LoRA, "vqt": VQT}
