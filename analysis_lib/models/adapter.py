@@ -19,7 +19,7 @@ class Adapter(nn.Module):
     def __init__(self, network: nn.Module, head_place: str, looks: dict, output_fmt: str = "NCHW"):
         super().__init__()
         self.head_place, self.pretrained_cfg, self.output_fmt = head_place, looks, output_fmt
-        self.feature_info = [{"module": f"network.{name}"} for name in _stages(network)]
+        self.feature_info = [{"module": f"network.{name}"} for name in stage_places(network)]
         self.head = network.get_submodule(head_place)
         self.network = network
         network.set_submodule(head_place, nn.Identity())
@@ -54,7 +54,7 @@ def last_linear(network: nn.Module) -> str | None:
     return names[-1] if names else None
 
 
-def _stages(network: nn.Module) -> list[str]:
+def stage_places(network: nn.Module) -> list[str]:
     """The names of the modules that follow one another as stages: sequences side by side, or the parts of one."""
     level = list(network.named_children())
     while level:

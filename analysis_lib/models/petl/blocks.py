@@ -1,33 +1,57 @@
-"""The blocks of timm's vision transformers, into which modules are inserted."""
+"""The blocks of timm's vision transformers, into which modules are inserted; some of them, or all."""
+
+from collections.abc import Sequence
 
 from torch import nn
 
 from ...core.errors import UserError
 
 PARTS = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+ALL = "all"
+ANY_NETWORK = "choose a technique for any network: bitfit_head, normalisation or selected"
 
 
-def blocks_of(model: nn.Module, title: str) -> list[nn.Module]:
-    """The blocks of a vision transformer of timm, each with `PARTS`; title : of the technique that asks.
-
-    Raises UserError for another network, and for blocks of another build.
-    """
+def is_vision_transformer(model: nn.Module) -> bool:
+    """Whether a network is one of timm's."""
     from timm.models.vision_transformer import VisionTransformer  # heavy, and only needed here
 
-    if not isinstance(model, VisionTransformer):
+    return isinstance(model, VisionTransformer)
+
+
+def blocks_of(model: nn.Module, title: str, which: str = ALL) -> list[nn.Module]:
+    """The blocks of a vision transformer of timm, each with `PARTS`; title : of the technique that asks.
+
+    which : as in `chosen`. Raises UserError for another network, for blocks of another build, and as `chosen`.
+    """
+    if not is_vision_transformer(model):
         raise UserError(
             f"{title} is inserted into the blocks of a timm vision transformer, and {type(model).__name__} is none; "
-            "choose a method for any network, such as bitfit_head or selected"
+            f"{ANY_NETWORK}"
         )
     blocks = list(model.blocks)
-    for part in PARTS:
-        for block in blocks:
-            place = block
-            for name in part.split("."):
-                place = getattr(place, name, None)
-            if place is None:
+    for block in blocks:
+        names = dict(block.named_modules())
+        for part in PARTS:
+            if part not in names:
                 raise UserError(
-                    f"{title} needs {part} in every block, and a {type(block).__name__} has none; choose a method for "
-                    "any network, such as bitfit_head or selected"
+                    f"{title} needs {part} in every block, and a {type(block).__name__} has none; {ANY_NETWORK}"
                 )
-    return blocks
+    return chosen(blocks, title, which)
+
+
+def chosen(blocks: Sequence[nn.Module], title: str, which: str) -> list[nn.Module]:
+    """Those of the blocks that `which` names: all, or numbers such as `10,11`, where -1 is the last.
+
+    Raises UserError for what is no number of a block.
+    """
+    if which == ALL:
+        return list(blocks)
+    numbers = range(-len(blocks), len(blocks))
+    written = which.split(",")
+    wrong = [text for text in written if text.strip() not in map(str, numbers)]
+    if wrong:
+        raise UserError(
+            f"option blocks of {title!r} names {wrong[0]!r}; give {ALL}, or numbers from {numbers[0]} to {numbers[-1]} "
+            "with commas between"
+        )
+    return [blocks[number] for number in sorted({int(text) % len(blocks) for text in written})]

@@ -53,7 +53,7 @@ def add(place: nn.Module, module: nn.Module, generator: torch.Generator) -> None
 
     The draws are the same numbers on every processor.
     """
-    like = next(place.parameters())
+    like = next(place.parameters(), torch.empty(0))
     module.to(like.dtype)
     module.start(generator)
     with torch.no_grad():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ...core.options import count, part
-from .blocks import blocks_of
+from .blocks import ALL, blocks_of
 from .inserted import Inserted, attach
 from .technique import Technique
 
@@ -43,7 +43,8 @@ class LoRA(Technique):
     folds = True
     rank: int = count(8)
     dropout: float = part(0.1)
+    blocks: str = ALL
 
     def insert(self, model: nn.Module, generator: torch.Generator) -> None:
-        for block in blocks_of(model, self.title):
+        for block in blocks_of(model, self.title, self.blocks):
             attach(block.attn.qkv, LowRank(block.attn.qkv, self.rank, self.dropout), generator)

@@ -15,6 +15,7 @@ class Technique:
     """
 
     title: ClassVar[str]
+    any_network: ClassVar[bool] = False  # or timm's vision transformers alone
     folds: ClassVar[bool] = False  # whether the trained network can be written as a plain one, by `folded_state`
 
     def insert(self, model: nn.Module, generator: torch.Generator) -> None:

@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 
 from ...core.errors import UserError
 from ...core.options import bounded, part
-from .blocks import blocks_of
+from .blocks import ANY_NETWORK, blocks_of
 from .inserted import Inserted, add
 from .technique import Technique
 from .wide_features import PRETRAINED, expected_length, head_start, widen_features, widen_head
@@ -71,7 +71,7 @@ def _plain_blocks(model: nn.Module, title: str) -> list[nn.Module]:
         if not (isinstance(block, Block) and isinstance(block.attn, Attention)):
             raise UserError(
                 f"{title} needs timm's Block with its Attention, and this network has a {type(block).__name__} with "
-                f"{type(block.attn).__name__}; choose a method for any network, such as head2toe"
+                f"{type(block.attn).__name__}; {ANY_NETWORK}"
             )
     return blocks
 
