@@ -16,6 +16,7 @@ from .distill import Distill, DistillAbsent
 from .feature_distance import LDIFS, FeatureDistance
 from .finetune import FineTune
 from .frozen import BatchNormAffine, BatchNormStatistics, BitFit, FrozenHead, LinearProbe, ProbeThenFineTune
+from .head2toe import Head2Toe, VQTSelect
 from .l2sp import L2SP
 from .label_smoothing import LabelSmoothing
 from .lolsgd import LOLSGD, MaskedLOLSGD
@@ -44,7 +45,8 @@ SPARING: dict[str, type[Method]] = {  # for any network; `studies.fine_tuning_me
     "swa": SWA,
     "wise": WiSE,
 }
-METHODS: dict[str, type[Method]] = SPARING | {name: method_for(found) for name, found in TECHNIQUES.items()}
+SELECTING: dict[str, type[Method]] = {"head2toe": Head2Toe, "vqt_select": VQTSelect}
+METHODS: dict[str, type[Method]] = SPARING | {name: method_for(found) for name, found in TECHNIQUES.items()} | SELECTING
 
 
 def create_method(name: str, options: dict[str, float | str]) -> Method:

@@ -73,7 +73,12 @@ def measure(spec: RunSpec, device_name: str) -> tuple[int, float, float]:
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begin)
+    return trainable, statistics.median(seconds[1:]), peak_mb(device)
+
+
+def peak_mb(device: torch.device) -> float:
+    """The most memory in MB that this process has held so far (of the device, on a GPU)."""
     if device.type == "cuda":
-        return trainable, statistics.median(seconds[1:]), torch.cuda.max_memory_allocated() / 2**20
+        return torch.cuda.max_memory_allocated() / 2**20
     per_mb = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
-    return trainable, statistics.median(seconds[1:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_mb
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_mb

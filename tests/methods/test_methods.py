@@ -22,7 +22,7 @@ from analysis_lib.training import loop
 
 OPTIMIZERS = {"sgd": {}, "adamw": {"optimizer": "adamw", "lr": 1e-3}}
 EACH_RUN_LEAVES_A_CLASS_OUT = {"lolsgd": {"left_out": 0.5}, "lolsgd_masked": {"left_out": 0.5}}
-ON_TOKENS = [name for name, technique in TECHNIQUES.items() if not technique.any_network]
+ON_TOKENS = ["vqt_select", *(name for name, technique in TECHNIQUES.items() if not technique.any_network)]
 NEUTRAL = (
     L2SP(weight=0.0),
     LDIFS(weight=0.0),
@@ -117,6 +117,10 @@ WRONG = {
     "prompts": (0, -1, 2.5, NAN),
     "scale": (0.0, -1.0, NAN),
     "dropout": (-0.1, 1.0, NAN),
+    "queries": (-1, 2.5, NAN),
+    "fraction": (0.0, 1.1, NAN),
+    "penalty": (-0.1, NAN, float("inf")),
+    "select": (-0.1, 1.0, NAN),
 }
 NUMBERS = [
     (name, option.name)

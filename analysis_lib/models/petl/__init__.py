@@ -12,6 +12,7 @@ from .own_weights import BiasesAndHead, Normalisation, Selected
 from .prompts import VPTDeep, VPTShallow
 from .repadapter import RepAdapter
 from .technique import Technique
+from .vqt import VQT
 
 TECHNIQUES: dict[str, type[Technique]] = {
     "bitfit_head": BiasesAndHead,
@@ -30,4 +31,5 @@ TECHNIQUES: dict[str, type[Technique]] = {
     "vpt_deep": VPTDeep,
     "fact_tt": FacTTT,
     "fact_tk": FacTTK,
+    "vqt": VQT,
 }
