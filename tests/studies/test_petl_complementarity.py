@@ -8,53 +8,50 @@ from analysis_lib.analysis.gamma.estimators import NONE
 from analysis_lib.analysis.metrics.complementarity import complementarity
 from analysis_lib.analysis.metrics.ensembles import ENSEMBLES, mean_probabilities
 from analysis_lib.analysis.metrics.feature_space import linear_cka
-from analysis_lib.benchmarks.manifest import load_manifest
 from analysis_lib.core.class_split import ClassSplit
-from analysis_lib.runs.execute_all import execute_all
-from analysis_lib.runs.plan import plan
-from analysis_lib.runs.run_set import PRE_TRAINED, RunSet
+from analysis_lib.runs.run_set import PRE_TRAINED
 from analysis_lib.studies import petl_complementarity, petl_ensembles
 from analysis_lib.studies.fine_tuning_methods import by_method, treatments
 from analysis_lib.studies.petl_complementarity import STAND_IN, Members
-from tests.conftest import make_root
 
-NAMES = ("finetune", "l2sp", "seen_softmax")
 SEEDS = (0, 1)
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory):
-    """Three methods and the pre-trained network for two seeds: their runs, names, and what is read of them."""
-    folder = tmp_path_factory.mktemp("complementarity")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FTC_ROOT", str(make_root(folder / "root")))
-        specs = plan("digits", "smoke", SEEDS)
-        list(execute_all([by_method(spec, name) for spec in specs for name in NAMES], "cpu"))
-        runs = RunSet(load_manifest("digits"), tuple(specs), "cpu")
-        networks = {}
-        for spec in specs:
-            trained = {name: by_method(spec, name) for name in NAMES}
-            networks[spec.seed] = {PRE_TRAINED: (spec, 0)} | {name: (run, run.epochs) for name, run in trained.items()}
-        yield runs, networks, petl_complementarity.open_members(runs, networks)
-
-
 @pytest.fixture
-def members(opened):
-    return opened[2]
+def members():
+    """Three networks for two seeds, which favour the seen classes of their seed by constants of their own."""
+    labels = torch.arange(6).repeat(20)
+    hint = 2 * torch.nn.functional.one_hot(labels, 6).double()
+    found = {}
+    for seed, seen in zip(SEEDS, ([0, 1, 2], [1, 3])):
+        random = torch.Generator().manual_seed(seed)
+        split, gammas = ClassSplit(6, seen), {"first": 0.5, "second": 1.5, "third": 3.0}
+        logits = {}
+        for name, gamma in gammas.items():
+            noise = torch.randn(len(labels), 6, generator=random, dtype=torch.float64)
+            logits[name] = shift_logits(hint + noise, split, -gamma)
+        found[seed] = Members(logits, gammas, labels, split)
+    return found
 
 
-def test_members_are_the_test_outputs_with_their_own_stand_in_gamma(opened):
-    runs, networks, members = opened
+def test_members_are_the_test_outputs_with_their_own_stand_in_gamma(digits):
+    networks = {}
+    for spec in digits.specs:
+        softmax = by_method(spec, "seen_softmax")
+        networks[spec.seed] = {PRE_TRAINED: (spec, 0), "finetune": (spec, spec.epochs)}
+        networks[spec.seed]["seen_softmax"] = (softmax, softmax.epochs)
+    members = petl_complementarity.open_members(digits, networks)
     for seed, named in networks.items():
         own = members[seed]
         assert list(own.logits) == list(named) and own.treated(NONE) == own.logits
         for name, (run, epoch) in named.items():
-            test = runs.outputs(run, epoch, "test")
+            test = digits.outputs(run, epoch, "test")
             assert torch.equal(own.logits[name], test.logits) and torch.equal(own.labels, test.labels)
-            gamma = treatments(runs, run, epoch)[STAND_IN] if epoch else 0.0
+            gamma = treatments(digits, run, epoch)[STAND_IN] if epoch else 0.0
             assert own.gammas[name] == gamma
-            assert torch.equal(own.treated(STAND_IN)[name], shift_logits(test.logits, runs.split(run), gamma))
-        assert len({own.gammas[name] for name in NAMES}) == len(NAMES)
+            assert torch.equal(own.treated(STAND_IN)[name], shift_logits(test.logits, digits.split(run), gamma))
+        assert len(set(own.gammas.values())) == 3
+    assert not petl_complementarity.pairs(members).query("group == 'all'")["value"].isna().any()
 
 
 def test_pairs_are_measured_with_each_treatment(members):
@@ -68,9 +65,9 @@ def test_pairs_are_measured_with_each_treatment(members):
         shifted = complementarity(own.treated(STAND_IN), own.labels, own.split, half)
         for row in shifted.itertuples():
             assert found[seed, STAND_IN, row.a, row.b, row.group, row.metric] == pytest.approx(row.value, nan_ok=True)
-        a, b = (own.logits[name].argmax(1) for name in ("l2sp", "seen_softmax"))
+        a, b = (own.logits[name].argmax(1) for name in ("first", "third"))
         agreement = (a == b).double().mean().item()
-        assert found[seed, NONE, "l2sp", "seen_softmax", "all", "agreement"] == pytest.approx(agreement)
+        assert found[seed, NONE, "first", "third", "all", "agreement"] == pytest.approx(agreement)
 
 
 def test_means_of_pairs_are_those_over_seeds_and_their_intervals_leave_out_classes(members):
