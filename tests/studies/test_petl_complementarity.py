@@ -134,6 +134,9 @@ def test_ensembles_are_measured_with_each_treatment(members):
             )
             singles = [accuracies(each, own.labels, own.split)["acc_yy"] for each in own.treated(treatment).values()]
             assert found[seed, treatment, "best_single", "all", "accuracy"] == pytest.approx(max(singles))
+        for ensemble in ("mean_logits", "mean_probabilities", "vote"):
+            none, shifted = (found[seed, each, ensemble, "absent", "accuracy"] for each in (NONE, STAND_IN))
+            assert shifted > none + 0.1, "the constants are undone"
 
 
 def test_numbers_of_ensembles_are_the_means_of_the_table_and_gains_are_their_differences(members):
