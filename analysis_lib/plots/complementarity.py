@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ..analysis.metrics import METRICS
+from ..analysis.metrics.complementarity import MEASURES
 from ..analysis.metrics.ensembles import BEST, ENSEMBLES
 from .style import ABSENT, SEEN
 
@@ -18,8 +19,8 @@ def draw_pairs(means: pd.DataFrame, below: str, above: str, titles: Mapping[str,
     """Two measures of every pair of networks as one grey matrix, percentages in the cells of at most 20 networks.
 
     means : columns a, b, metric, mean, of one treatment and group. below, above : the metrics under and over the
-    diagonal, such as `agreement` and `agreement_null`; darker is more. titles : of networks that are not to be named as
-    in the table, and of the two metrics.
+    diagonal, such as `agreement` and `agreement_null`, of `complementarity.MEASURES`; darker is more. titles : of
+    networks that are not to be named as in the table.
     """
     names = list(dict.fromkeys([*means["a"], *means["b"]]))
     place = {name: row for row, name in enumerate(names)}
@@ -41,7 +42,7 @@ def draw_pairs(means: pd.DataFrame, below: str, above: str, titles: Mapping[str,
     shown = [titles.get(name, name) for name in names]
     ax.set_xticks(range(len(names)), shown, rotation=90, fontsize=8)
     ax.set_yticks(range(len(names)), shown, fontsize=8)
-    ax.set_title(f"below: {titles.get(below, below)}\nabove: {titles.get(above, above)}", fontsize=9)
+    ax.set_title(f"below: {MEASURES[below]}\nabove: {MEASURES[above]}", fontsize=9)
     ax.grid(False)
     return ax
 

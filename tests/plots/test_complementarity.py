@@ -18,7 +18,7 @@ def pairs(n):
 
 
 def test_each_half_of_the_matrix_holds_its_own_measure(axes):
-    titles = {"method 0": "the first", "agreement_null": "agreement by chance"}
+    titles = {"method 0": "the first"}
     assert draw_pairs(pairs(4), "agreement", "agreement_null", titles, axes) is axes
     matrix = axes.images[0].get_array().filled(np.nan)
     assert np.isnan(matrix.diagonal()).all()
@@ -26,7 +26,7 @@ def test_each_half_of_the_matrix_holds_its_own_measure(axes):
     written = {text.get_position(): text.get_text() for text in axes.texts}
     assert written[1, 3] == "52" and written[3, 1] == "11" and len(written) == 12
     assert [label.get_text() for label in axes.get_yticklabels()] == ["the first", "method 1", "method 2", "method 3"]
-    assert axes.get_title() == "below: agreement\nabove: agreement by chance"
+    assert axes.get_title() == "below: agreement\nabove: agreement by chance within classes"
 
 
 def test_numbers_can_be_read_on_their_grey_and_names_do_not_overlap():

@@ -20,6 +20,19 @@ from .feature_space import linear_cka
 
 GROUPS = {"y": "all", "s": "seen", "u": "absent"}
 MOST, LEAST = "most_confident", "least_confident"
+# the measures of a pair, and how figures call them
+MEASURES = {
+    "agreement": "agreement",
+    "agreement_null": "agreement by chance within classes",
+    "kappa": "agreement above chance within classes (kappa)",
+    "double_fault": "both wrong",
+    "double_fault_null": "both wrong by chance within classes",
+    "correct_only_a": "the first alone right",
+    "correct_only_b": "the second alone right",
+    "error_overlap": "shared errors among all errors",
+    "error_overlap_null": "shared errors by chance within classes",
+    "cka": "similarity of logits (linear CKA)",
+}
 
 
 @dataclass(frozen=True)
@@ -111,10 +124,10 @@ def complementarity(
     """The measures of every pair of networks in every group of samples: columns a, b, group, metric, value.
 
     logits : (N, C) of each network, by name; labels : (N,) int64; count : of the most and of the least confident
-    samples, see `pair_rows`. Metrics: those of `rates`, and `cka`, the linear CKA of the logits, each row less its
-    mean. A constant added to a row of logits changes nothing; one added to a column leaves `cka` as it is. Of two
-    networks the first in the mapping is a. NaN for an empty group. Raises UserError for shapes or labels that do not
-    fit, NaN logits, and a count below 1.
+    samples, see `pair_rows`. Metrics: `MEASURES`, that is those of `rates`, and `cka`, the linear CKA of the logits,
+    each row less its mean. A constant added to a row of logits changes nothing; one added to a column leaves `cka` of
+    all, seen and absent samples as it is. Of two networks the first in the mapping is a. NaN for an empty group. Raises
+    UserError for shapes or labels that do not fit, NaN logits, and a count below 1.
     """
     if count < 1:
         raise UserError(f"{count} confident samples are asked for; give 1 or more")

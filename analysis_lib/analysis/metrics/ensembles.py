@@ -1,7 +1,8 @@
 """Ensembles of networks, beside their single members and the share of samples that any member gets right.
 
 Letters: M members, N samples, C classes. The logits of every fine-tuned network are too large for seen classes by a
-constant of its own. Shift each member's logits first (`shift_logits`) to combine networks without that constant.
+constant of its own. Shift each member's logits first (`shift_logits`) to combine networks without that constant. The
+share that any member gets right grows with every member, however alike they are: compare it for equal M only.
 """
 
 import math

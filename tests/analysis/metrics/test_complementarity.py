@@ -9,7 +9,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from analysis_lib import ClassSplit, UserError
 from analysis_lib.analysis.gamma.curve import shift_logits
-from analysis_lib.analysis.metrics.complementarity import complementarity, predictions, rates, sample_values
+from analysis_lib.analysis.metrics.complementarity import MEASURES, complementarity, predictions, rates, sample_values
 
 SPLIT = ClassSplit(4, [0, 2])
 
@@ -202,7 +202,7 @@ def test_all_pairs_are_there_once_in_order():
         ("c", "b"),
         ("a", "b"),
     ]
-    assert not table.duplicated(["a", "b", "group", "metric"]).any()
+    assert not table.duplicated(["a", "b", "group", "metric"]).any() and set(table["metric"]) == set(MEASURES)
     confident = predictions(logits["c"]).confidence
     assert confident.tolist() == pytest.approx(logits["c"].softmax(1).max(1).values.tolist())
 
