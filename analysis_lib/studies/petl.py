@@ -7,36 +7,40 @@ rates, all methods have the recipe's.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
+import pandas as pd
 import torch
 
 from ..benchmarks import describe
 from ..core.run_spec import RunSpec
+from ..methods import METHODS, SELECTING
 from ..models.create import create_model
 from ..models.petl import TECHNIQUES
 from ..models.petl.blocks import is_vision_transformer
 from ..runs.class_folds import third_specs
 from ..runs.plan import plan
-from ..runs.run_set import PRE_TRAINED
+from ..runs.run_set import PRE_TRAINED, RunSet
+from . import calibration
+from .fine_tuning_methods import Networks
 
 FULL = "finetune"
-ANY_NETWORK = ("linear_probe", FULL, *(name for name, technique in TECHNIQUES.items() if technique.any_network))
-COMPARED = ("linear_probe", FULL, *TECHNIQUES)
+COMPARED = ("linear_probe", FULL, *TECHNIQUES, *SELECTING)
 SHORT = ("linear_probe", FULL, "bitfit_head", "lora", "adaptformer", "ssf", "vpt_deep", "vqt", "head2toe")
-WITH_FOLDS = ("full",)  # profiles in which every method has the folds of estimators over classes
+WITH_FOLDS = ("full",)  # profiles in which estimators of gamma over classes have their folds of every method
 
 
 def compared(model_name: str, profile: str) -> tuple[str, ...]:
     """The methods that a profile compares on a network: fewer where it is no vision transformer of timm."""
-    possible = COMPARED if _is_vision_transformer(model_name) else ANY_NETWORK
-    return tuple(name for name in possible if profile == "full" or name in SHORT)
+    return tuple(name for name in _possible(model_name) if profile == "full" or name in SHORT)
 
 
 @cache
-def _is_vision_transformer(model_name: str) -> bool:
+def _possible(model_name: str) -> tuple[str, ...]:
     with torch.device("meta"):
-        return is_vision_transformer(create_model(model_name, 2))
+        if is_vision_transformer(create_model(model_name, 2)):
+            return COMPARED
+    return tuple(name for name in COMPARED if getattr(METHODS[name], "any_network", True))
 
 
 def by_method(spec: RunSpec, name: str, lr: float | None = None) -> RunSpec:
@@ -50,17 +54,41 @@ def by_method(spec: RunSpec, name: str, lr: float | None = None) -> RunSpec:
     return spec if run == spec else replace(run, record_every=spec.epochs)
 
 
+def by_name(spec: RunSpec, profile: str) -> dict[str, RunSpec]:
+    """The run of every method that is compared with a run of the profile."""
+    return {name: by_method(spec, name) for name in compared(spec.model, profile)}
+
+
 def specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
     """The runs of every method and seed, with their folds over classes where the profile has them."""
     found = []
     for spec in plan(benchmark, profile, seeds):
-        for name in compared(spec.model, profile):
-            run = by_method(spec, name)
+        for run in by_name(spec, profile).values():
             found += [run, *(third_specs(run) if profile in WITH_FOLDS else [])]
     return list(dict.fromkeys(found))
 
 
-def networks(spec: RunSpec, profile: str) -> dict[str, tuple[RunSpec, int]]:
+def networks(profile: str) -> Networks:
     """The networks compared with a run of the profile, by name: the run and the epoch of each."""
-    runs = {name: by_method(spec, name) for name in compared(spec.model, profile)}
+    return partial(_networks, profile=profile)
+
+
+def _networks(spec: RunSpec, profile: str) -> dict[str, tuple[RunSpec, int]]:
+    runs = by_name(spec, profile)
     return {PRE_TRAINED: (spec, 0)} | {name: (run, run.epochs) for name, run in runs.items()}
+
+
+def estimates(runs: RunSet, profile: str) -> pd.DataFrame:
+    """gamma of every method's network by each estimator that the finished runs allow.
+
+    Columns: seed, method, estimator, gamma, acc_yy, regret: what Acc_Y/Y lacks to that with gamma* (*oracle*).
+    """
+    rows = []
+    for spec in runs.specs:
+        for name, run in by_name(spec, profile).items():
+            curve = runs.curve(run, run.epochs)
+            best = curve.best().acc_yy
+            for estimator, gamma in calibration.gammas(runs, run).items():
+                reached = curve.at(gamma).acc_yy
+                rows.append((spec.seed, name, estimator, gamma, reached, best - reached))
+    return pd.DataFrame(rows, columns=["seed", "method", "estimator", "gamma", "acc_yy", "regret"])
