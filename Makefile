@@ -89,6 +89,7 @@ $(DONE)/09_gamma_estimators.ipynb: $(call studies,accuracy calibration estimator
 $(DONE)/10_claims.ipynb: $(call studies,accuracy calibration claims first_step gain_prediction gain_predictors gradient_features head uncertainty)
 $(DONE)/11_fine_tuning_methods.ipynb: $(call studies,accuracy calibration fine_tuning_methods method_costs method_differences uncertainty wise_curve)
 $(DONE)/12_temporal_shift.ipynb: $(call studies,calibration temporal_differences temporal_shift uncertainty)
+$(DONE)/13_petl.ipynb: $(call studies,calibration fine_tuning_methods method_costs method_differences petl petl_claims petl_complementarity petl_ensembles uncertainty wise_curve)
 
 $(DONE)/%.ipynb: notebooks/%.ipynb $(DONE)/runs $(READING) $(call studies,__init__) analysis_lib/report/notebooks.py analysis_lib/report/reference.py
 	$(PY) -m analysis_lib notebook $< $(SETTINGS)

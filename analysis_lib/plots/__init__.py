@@ -22,6 +22,7 @@ from .explanation import (
 from .forgetting import draw_forgetting, draw_sequence
 from .images import draw_images
 from .methods import draw_method_key, draw_method_plane, draw_wise
+from .petl import draw_over_parameters, draw_regret_map
 from .series import draw_by_checkpoint, draw_by_epoch, draw_changes, draw_intervals, draw_series
 from .style import new_axes, save_figure
 from .temporal import draw_accuracy_by_period, draw_by_period
@@ -52,9 +53,11 @@ __all__ = [
     "draw_method_key",
     "draw_method_plane",
     "draw_motion",
+    "draw_over_parameters",
     "draw_pairs",
     "draw_pulls",
     "draw_region_legend",
+    "draw_regret_map",
     "draw_regrets",
     "draw_seen_confusions",
     "draw_sequence",

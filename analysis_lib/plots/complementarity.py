@@ -31,7 +31,7 @@ def draw_pairs(means: pd.DataFrame, below: str, above: str, titles: Mapping[str,
             matrix[second, first] = 100 * row["mean"]
         if row["metric"] == above:
             matrix[first, second] = 100 * row["mean"]
-    image = ax.imshow(matrix, cmap="Greys", vmin=min(0, np.nanmin(matrix)), vmax=100)
+    image = ax.imshow(matrix, cmap="Greys", vmin=min(0, np.nanmin(matrix)), vmax=100, aspect="auto")
     ax.figure.colorbar(image, ax=ax, label="percent", shrink=0.8)
     if len(names) <= ANNOTATED:
         size = min(8, 130 / len(names))

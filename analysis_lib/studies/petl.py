@@ -23,10 +23,14 @@ from ..runs.plan import plan
 from ..runs.run_set import PRE_TRAINED, RunSet
 from . import calibration
 from .fine_tuning_methods import Networks
+from .wise_curve import run_curve
 
 FULL = "finetune"
 COMPARED = ("linear_probe", FULL, *TECHNIQUES, *SELECTING)
+TITLES = {name: METHODS[name].title for name in COMPARED} | {FULL: "full fine-tuning"}
 SHORT = ("linear_probe", FULL, "bitfit_head", "lora", "adaptformer", "ssf", "vpt_deep", "vqt", "head2toe")
+# further tokens or features make another network, and none lies between it and the pre-trained one
+WITHOUT_BETWEEN = ("vpt_shallow", "vpt_deep", "vqt", *SELECTING)
 WITH_FOLDS = ("full",)  # profiles in which estimators of gamma over classes have their folds of every method
 
 
@@ -92,3 +96,21 @@ def estimates(runs: RunSet, profile: str) -> pd.DataFrame:
                 reached = curve.at(gamma).acc_yy
                 rows.append((spec.seed, name, estimator, gamma, reached, best - reached))
     return pd.DataFrame(rows, columns=["seed", "method", "estimator", "gamma", "acc_yy", "regret"])
+
+
+def wise_curves(runs: RunSet, profile: str) -> pd.DataFrame:
+    """`wise_curve.run_curve` of every method between whose network and the pre-trained one others lie, by name."""
+    frames = []
+    for spec in runs.specs:
+        for name, run in by_name(spec, profile).items():
+            if name not in WITHOUT_BETWEEN:
+                table = run_curve(runs, run, profile)
+                table.insert(1, "method", name)
+                frames.append(table)
+    return pd.concat(frames, ignore_index=True)
+
+
+def trained_networks(runs: RunSet, profile: str) -> dict[int, dict[str, tuple[RunSpec, int]]]:
+    """The network of every method, by seed and name: its run and epoch."""
+    named = {spec.seed: by_name(spec, profile) for spec in runs.specs}
+    return {seed: {name: (run, run.epochs) for name, run in found.items()} for seed, found in named.items()}

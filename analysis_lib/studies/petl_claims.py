@@ -2,11 +2,10 @@
 
 from ..analysis.gamma.estimators import NONE
 from ..analysis.stats.claims import Claim, Contrast, State
-from ..methods import METHODS
 from ..runs.run_set import PRE_TRAINED
 from .fine_tuning_methods import NCM
 from .method_differences import STAND_IN
-from .petl import FULL
+from .petl import FULL, TITLES
 
 SOURCE = "ours"
 
@@ -15,7 +14,7 @@ def claims_about(methods: list[str]) -> tuple[Claim, ...]:
     """Five families of decision rules: for each method, two on its own and three against full fine-tuning."""
     found = []
     for name in methods:
-        title, plain, shifted = METHODS[name].title, State(name, NONE), State(name, STAND_IN)
+        title, plain, shifted = TITLES[name], State(name, NONE), State(name, STAND_IN)
         own = (
             ("one constant", "gains over all classes by one constant, from stand-ins", shifted, plain, "acc_yy"),
             ("features", "separates absent classes better than the pre-trained network, by class means (oracle)",

@@ -23,6 +23,7 @@ EXPECTED = [
     "10_claims",
     "11_fine_tuning_methods",
     "12_temporal_shift",
+    "13_petl",
 ]
 
 
