@@ -23,6 +23,16 @@ WHOLE = ("digits", "emoji")  # the benchmarks whose tables are all kept; of the 
 FURTHER = {  # tables of one benchmark that have a page of their own
     "emoji_years": ("12_claims", "12_periods"),
     "glyphs": ("08_cells", "08_claims", "08_collapse"),
+    "glyphs_vit": (
+        "13_choice",
+        "13_claims",
+        "13_costs",
+        "13_differences",
+        "13_ensembles",
+        "13_methods",
+        "13_regrets",
+        "13_wise_means",
+    ),
 }
 KEPT = (  # tables of results/<benchmark>/ that pages and notebooks refer to
     "00_overview",
@@ -63,7 +73,8 @@ PICTURES = {
         "seen_absent_curve": "05_curve",
         "explanation": "06_story",
         "methods": "11_plane",
-    }
+    },
+    "glyphs_vit": {"petl": "13_plane"},
 }
 DIGITS = "%.6g"  # of the numbers that are kept
 

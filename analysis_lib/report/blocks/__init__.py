@@ -14,11 +14,31 @@ from .explanation import first_step, gain_prediction, head, step_check, toy
 from .memory import memory, memory_peak, memory_size
 from .methods import forgetting, method_choice, method_claims, method_costs, method_differences, methods, sequence, wise
 from .origin import classes, groups, images, licences, made_on, minutes, overview, processors, processors_before
+from .petl import (
+    petl_choice,
+    petl_claims,
+    petl_costs,
+    petl_depths,
+    petl_differences,
+    petl_ensembles,
+    petl_memory,
+    petl_methods,
+    petl_parameters,
+    petl_regrets,
+    petl_wise,
+)
 from .speed import half_accuracy, speed, speed_made_on
 from .temporal import temporal, temporal_claims
 
 # counts, names and single measurements: no n to tell
-WITHOUT_MEANS = {"overview": overview, "licences": licences, "memory": memory, "speed": speed}
+WITHOUT_MEANS = {
+    "overview": overview,
+    "licences": licences,
+    "memory": memory,
+    "speed": speed,
+    "petl_parameters": petl_parameters,
+    "petl_depths": petl_depths,
+}
 TABLES = {
     function.__name__: function
     for function in (
@@ -53,6 +73,15 @@ TABLES = {
         ablation_grid,
         ablation_claims,
         collapse,
+        petl_methods,
+        petl_differences,
+        petl_claims,
+        petl_regrets,
+        petl_wise,
+        petl_ensembles,
+        petl_choice,
+        petl_costs,
+        petl_memory,
         processors,
         processors_before,
     )

@@ -1,5 +1,7 @@
 """Tables of docs/methods.md: fine-tuning methods compared."""
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from ...analysis.gamma.estimators import NONE, ORACLE
@@ -63,7 +65,11 @@ def method_claims(ref) -> str:
 
 def method_choice(ref) -> str:
     """The options among which was chosen on development seeds: the area under the curve of each, the choice in bold."""
-    found = ref.table("11_choice")
+    return choices(ref.table("11_choice"), named, "value")
+
+
+def choices(found: pd.DataFrame, named: Callable[[str], str], values: str) -> str:
+    """A row for each method of a choice, with AUSUC at every value."""
     rows = []
     for name, own in found.groupby("method", sort=False):
         texts = []
@@ -74,7 +80,7 @@ def method_choice(ref) -> str:
             texts.append(f"**{text}**" if row["chosen"] and len(own) > 1 else text)
         option = "" if pd.isna(own["option"].iloc[0]) else f"`{own['option'].iloc[0]}`"
         rows.append([named(name), option, ", ".join(texts)])
-    return table(rows, [f"method (n = {int(found['n'].max())} development seeds)", "option", "value: AUSUC"])
+    return table(rows, [f"method (n = {int(found['n'].max())} development seeds)", "option", f"{values}: AUSUC"])
 
 
 def method_costs(ref) -> str:
