@@ -35,6 +35,8 @@ class Benchmark:
         `backbone_lr_scale`, which is 0.1 in the paper's code and 1 by default.
     grids : of the profiles that compare estimators at more settings than the recipe.
     method_options : of fine-tuning methods whose options here are not their defaults, as `studies.method_choice` found.
+    petl_recipe, petl_rates : the RunSpec fields of the study of parameter-efficient methods, where they are not the
+    recipe's, and the learning rate of each method, as `studies.petl_choice` found.
     lists_files : whether the rows of the manifest are image files, which can be read when they are needed.
     """
 
@@ -45,4 +47,6 @@ class Benchmark:
     recipes: Mapping[str, dict] = field(default_factory=lambda: GENTLE)
     grids: Mapping[str, Grid] = field(default_factory=dict)
     method_options: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    petl_recipe: Mapping[str, object] = field(default_factory=dict)
+    petl_rates: Mapping[str, float] = field(default_factory=dict)
     lists_files: bool = False

@@ -222,8 +222,10 @@ VIT_SOURCE = {"epochs": 30, "lr": 1e-3, "batch_size": 64, "optimizer": "adamw", 
 # chosen by bench/choose_recipe.py for both networks of `glyphs`, and taken over for `glyphs_display`
 RECIPES = {"smoke": {"epochs": 1, "lr": 2e-2}, "default": {"epochs": 5, "lr": 2e-2}, "full": {"epochs": 5, "lr": 2e-2}}
 GRIDS = {"smoke": Grid((2e-2,), (1,)), "default": Grid((5e-3, 2e-2), (5,)), "full": Grid((2e-3, 5e-3, 2e-2), (5, 10))}
-
+PETL_RECIPE = {"optimizer": "adamw", "warmup": 0.1}
 
 BENCHMARK = Benchmark(build_images, handwriting, source_recipe=RESNET_SOURCE, recipes=RECIPES, grids=GRIDS)
-VIT = Benchmark(build_images, handwriting_vit, source_recipe=VIT_SOURCE, recipes=RECIPES, grids=GRIDS)
+VIT = Benchmark(
+    build_images, handwriting_vit, source_recipe=VIT_SOURCE, recipes=RECIPES, grids=GRIDS, petl_recipe=PETL_RECIPE
+)
 TO_DISPLAY = Benchmark(build_images, display, source_recipe=RESNET_SOURCE, recipes=RECIPES, grids=GRIDS)

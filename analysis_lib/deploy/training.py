@@ -15,9 +15,10 @@ from ..benchmarks.user_images import ImageBatches
 from ..core.errors import UserError
 from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for
-from ..methods import method_of
+from ..methods import METHODS, method_of
 from ..models.batchnorm import batchnorms
 from ..models.gamma_bias import placed
+from ..models.petl import TECHNIQUES
 from ..training.loop import train, train_epoch
 from ..training.method import TrainingData
 from ..training.optimizers import parameter_groups
@@ -46,10 +47,12 @@ def fine_tuned(
 ) -> nn.Module:
     """A copy of the pre-trained model, fine-tuned on some rows of images (N, ...) with labels (N,), in eval mode.
 
+    What the method inserted is folded into the weights, so the copy has the model's own architecture.
+
     spec : made by the recipe. An interrupted training goes on from its last epoch. Raises UserError for a loss that is
     not finite, and where the device has not enough memory.
     """
-    network = copy.deepcopy(pretrained).requires_grad_(True)
+    network, method = copy.deepcopy(pretrained).requires_grad_(True), method_of(spec)
 
     def augmented(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return recipe.augmented(placed(x, network), generator)
@@ -57,19 +60,27 @@ def fine_tuned(
     with _own_noise(network):
         try:
             data = TrainingData(images, labels, rows, spec.batch_size, augmented, spec.run_id)
-            train(network, method_of(spec), data, spec, _no_outputs)
+            train(network, method, data, spec, _no_outputs)
         except torch.OutOfMemoryError:
             raise UserError(
                 f"the device has no memory to train on a batch of {spec.batch_size}; use a smaller batch size"
             ) from None
-    return network.eval()
+    plain = copy.deepcopy(pretrained)
+    plain.load_state_dict(method.plain_state(network))
+    return plain.eval()
 
 
 def check_method(pretrained: nn.Module, labels: torch.Tensor, input_size: tuple[int, ...], recipe: FoldRecipe) -> None:
     """Raise UserError if the recipe's method cannot train this model on images of input_size (3, H, W).
 
     labels : (N,) of the fine-tuning data. A copy of the model tries a batch of two random images; no weight moves.
+    Techniques whose modules cannot be folded into the model's weights are refused: the result is a plain checkpoint.
     """
+    if not METHODS[recipe.method].folds:
+        raise UserError(
+            f"{recipe.method} inserts modules that no plain checkpoint can hold; choose another method, such as "
+            f"{', '.join(name for name in TECHNIQUES if METHODS[name].folds)}"
+        )
     network = copy.deepcopy(pretrained).requires_grad_(True)
     arch = type(pretrained).__name__
     rows = torch.arange(min(2, len(labels), recipe.batch_size))
@@ -82,6 +93,7 @@ def check_method(pretrained: nn.Module, labels: torch.Tensor, input_size: tuple[
             method.prepare(network, data)
             trained = parameter_groups(network, spec)
             train_epoch(network, method, None, data, spec, 1)
+            method.plain_state(network)
         except UserError:
             raise
         # whatever a method may stumble over in an architecture that it was not written for

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
-from ..models.petl.inserted import inserted_parameters
+from ..models.petl.inserted import folded_state, inserted_parameters
 from ..models.petl.technique import Technique
 from ..training.method import TrainingData
 from .finetune import FineTune
@@ -21,6 +22,10 @@ class PETL(FineTune):
         chosen = [*own, *inserted_parameters(model), *model.get_classifier().parameters()]
         ids = {id(parameter) for parameter in chosen}
         train_only(model, lambda name, parameter: id(parameter) in ids)
+
+    def plain_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """Its own weights with the inserted modules folded in."""
+        return folded_state(model)
 
 
 def method_for(technique: type[Technique]) -> type[PETL]:

@@ -9,6 +9,7 @@ from .calibration import (
     draw_regrets,
     draw_seen_confusions,
 )
+from .complementarity import draw_ensembles, draw_pairs
 from .explanation import (
     draw_correlations,
     draw_influences,
@@ -39,6 +40,7 @@ __all__ = [
     "draw_correlations",
     "draw_curves",
     "draw_ends",
+    "draw_ensembles",
     "draw_forgetting",
     "draw_gamma",
     "draw_images",
@@ -50,6 +52,7 @@ __all__ = [
     "draw_method_key",
     "draw_method_plane",
     "draw_motion",
+    "draw_pairs",
     "draw_pulls",
     "draw_region_legend",
     "draw_regrets",

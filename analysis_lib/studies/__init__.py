@@ -15,7 +15,7 @@ from ..runs.class_folds import half_specs, third_specs
 from ..runs.execute_all import execute_all
 from ..runs.plan import plan, upper_bound
 from ..runs.run_set import RunSet, batchnorm_only
-from . import ablations, estimator_grid, fine_tuning_methods, gain_prediction, task_sequence, temporal_shift
+from . import ablations, estimator_grid, fine_tuning_methods, gain_prediction, petl, task_sequence, temporal_shift
 
 
 def plan_with_controls(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
@@ -74,6 +74,9 @@ STUDIES: dict[str, Study] = {
     "fine_tuning_methods": Study(
         "Which fine-tuning method spares the absent classes, and what is left of its lead after a shift?",
         fine_tuning_methods.specs,
+    ),
+    "petl": Study(
+        "What do adapters, prompts and probes do to the absent classes, and what does one constant?", petl.specs
     ),
     "forgetting": Study("What happens to what the network knew besides?", task_sequence.plan_with_sequence),
     "temporal_shift": Study("Does a gamma that was estimated early still serve later?", temporal_shift.specs),

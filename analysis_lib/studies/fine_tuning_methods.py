@@ -5,8 +5,9 @@ best constant. Every method takes as many gradient steps from the same start. It
 `method_choice`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 import torch
@@ -36,6 +37,7 @@ NCM = "ncm (oracle)"
 AT_ONE_RATE = ("distill", "distill_absent", "rank", "label_smoothing", "lolsgd_masked", "swa")
 # measured on other tasks: a probe of one network takes a quarter of a minute
 REMEMBERING = ("finetune", "seen_softmax", "l2sp", "ldifs", "feature_distance", "lolsgd", "wise")
+Networks = Callable[[RunSpec], dict[str, tuple[RunSpec, int]]]
 SHIFTS = (NONE, ALG, "stand_in", "transported_cv", ORACLE)
 
 
@@ -106,6 +108,11 @@ def networks(spec: RunSpec, profile: str) -> dict[str, tuple[RunSpec, int]]:
     return found
 
 
+def taking_steps(spec: RunSpec, profile: str) -> dict[str, RunSpec]:
+    """The run of each compared method that takes gradient steps, by name."""
+    return {name: by_method(spec, name) for name in compared(spec, profile) if name != STATISTICS}
+
+
 def treatments(runs: RunSet, run: RunSpec, epoch: int) -> dict[str, float]:
     """gamma of one network by each estimator that its finished runs allow, `none` and the oracle's among them."""
     if epoch == 0:
@@ -115,31 +122,41 @@ def treatments(runs: RunSet, run: RunSpec, epoch: int) -> dict[str, float]:
 
 
 def measures(cells: dict[float, RunSet], profile: str) -> pd.DataFrame:
-    """Every network with every treatment: columns lr, seed, method, treatment, oracle, metric, value.
+    """`network_measures` at every learning rate, in a column lr."""
+    frames = []
+    for lr, runs in cells.items():
+        table = network_measures(runs, partial(networks, profile=profile))
+        table.insert(0, "lr", lr)
+        frames.append(table)
+    return pd.concat(frames, ignore_index=True)
 
-    Treatments: the shifts, and the nearest-class-mean probe, which replaces the head. Metrics: the five accuracies,
-    `ausuc`, and for shifts `gamma` and the calibration errors `ece_y ece_s ece_u`. `oracle` marks treatments that use
-    labels of absent classes.
+
+def network_measures(runs: RunSet, networks: Networks) -> pd.DataFrame:
+    """Every network with every treatment: columns seed, method, treatment, oracle, metric, value.
+
+    networks : from a run to the networks that are compared with it, by name: the run and the epoch of each. Treatments:
+    the shifts, and the nearest-class-mean probe, which replaces the head. Metrics: the five accuracies, `ausuc`, and
+    for shifts `gamma` and the calibration errors `ece_y ece_s ece_u`. `oracle` marks treatments that use labels of
+    absent classes.
     """
     rows = []
-    for lr, runs in cells.items():
-        for spec in runs.specs:
-            split = runs.split(spec)
-            for name, (run, epoch) in networks(spec, profile).items():
-                test = runs.outputs(run, epoch, "test")
-                found: dict[str, dict[str, float]] = {}
-                area = seen_absent_curve(test.logits, test.labels, split).ausuc
-                for treatment, gamma in treatments(runs, run, epoch).items():
-                    shifted = shift_logits(test.logits, split, gamma)
-                    measured = accuracies(shifted, test.labels, split) | calibration_errors(shifted, test.labels, split)
-                    found[treatment] = measured | {"ausuc": area, "gamma": gamma}
-                scores = nearest_mean_scores(runs, run, epoch, test)
-                found[NCM] = accuracies(scores, test.labels, split)
-                found[NCM]["ausuc"] = seen_absent_curve(scores, test.labels, split).ausuc
-                for treatment, measured in found.items():
-                    oracle = treatment in (NCM, ORACLE)
-                    rows += [(lr, spec.seed, name, treatment, oracle, *pair) for pair in measured.items()]
-    return pd.DataFrame(rows, columns=["lr", "seed", "method", "treatment", "oracle", "metric", "value"])
+    for spec in runs.specs:
+        split = runs.split(spec)
+        for name, (run, epoch) in networks(spec).items():
+            test = runs.outputs(run, epoch, "test")
+            found: dict[str, dict[str, float]] = {}
+            area = seen_absent_curve(test.logits, test.labels, split).ausuc
+            for treatment, gamma in treatments(runs, run, epoch).items():
+                shifted = shift_logits(test.logits, split, gamma)
+                measured = accuracies(shifted, test.labels, split) | calibration_errors(shifted, test.labels, split)
+                found[treatment] = measured | {"ausuc": area, "gamma": gamma}
+            scores = nearest_mean_scores(runs, run, epoch, test)
+            found[NCM] = accuracies(scores, test.labels, split)
+            found[NCM]["ausuc"] = seen_absent_curve(scores, test.labels, split).ausuc
+            for treatment, measured in found.items():
+                oracle = treatment in (NCM, ORACLE)
+                rows += [(spec.seed, name, treatment, oracle, *pair) for pair in measured.items()]
+    return pd.DataFrame(rows, columns=["seed", "method", "treatment", "oracle", "metric", "value"])
 
 
 def nearest_mean_scores(runs: RunSet, run: RunSpec, epoch: int, test: Outputs) -> torch.Tensor:

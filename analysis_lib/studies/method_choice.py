@@ -32,27 +32,33 @@ def specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
     return [third_specs(each)[0] for spec in plan(benchmark, profile, seeds) for each in candidates(spec)]
 
 
-def scores(runs: RunSet) -> pd.DataFrame:
-    """Measures of every candidate: columns seed, method, option, value, metric, score.
+def score(runs: RunSet, run: RunSpec) -> dict[str, float]:
+    """`ausuc` and, without a shift, `acc_sy acc_uy acc_yy` of a run's first third, among the seen classes.
 
-    Metrics: `ausuc` and, without a shift, `acc_sy acc_uy acc_yy` among the seen classes, on images of the left-out
-    classes and on held-out images of the others.
+    On images of the left-out classes, and on held-out images of the others.
     """
+    (fold,) = folds_of(runs, run, third_specs(run)[:1])
+    tested = fold.where(~fold.trained)
+    curve = seen_absent_curve(tested.logits, tested.labels, fold.split)
+    plain = curve.at(0.0)
+    return {"ausuc": curve.ausuc, "acc_sy": plain.acc_sy, "acc_uy": plain.acc_uy, "acc_yy": plain.acc_yy}
+
+
+def scores(runs: RunSet) -> pd.DataFrame:
+    """The metrics of `score` for every candidate: columns seed, method, option, value, metric, score."""
     rows = []
     for spec in runs.specs:
         for each in candidates(spec):
-            (fold,) = folds_of(runs, each, third_specs(each)[:1])
-            tested = fold.where(~fold.trained)
-            curve = seen_absent_curve(tested.logits, tested.labels, fold.split)
-            plain = curve.at(0.0)
             option, value = each.options[0] if each.options else ("", float("nan"))
-            found = {"ausuc": curve.ausuc, "acc_sy": plain.acc_sy, "acc_uy": plain.acc_uy, "acc_yy": plain.acc_yy}
-            rows += [(spec.seed, each.method, option, value, *pair) for pair in found.items()]
+            rows += [(spec.seed, each.method, option, value, *pair) for pair in score(runs, each).items()]
     return pd.DataFrame(rows, columns=["seed", "method", "option", "value", "metric", "score"])
 
 
 def choose(scored: pd.DataFrame) -> pd.DataFrame:
-    """The mean of each metric over n seeds, and the choice: columns method, option, value, the metrics, n, chosen."""
+    """The mean of each metric over n seeds, and the choice: columns method, option, value, the metrics, n, chosen.
+
+    Of equal areas under the curve the first is chosen.
+    """
     keys = ["method", "option", "value"]
     means = scored.pivot_table("score", keys, "metric", dropna=False, sort=False).dropna(how="all").reset_index()
     means["n"] = scored["seed"].nunique()

@@ -19,37 +19,34 @@ from ..methods import method_of
 from ..models.create import create_model
 from ..runs.execute import initial_weights, training_data
 from ..runs.rows import training_rows
-from ..runs.run_set import RunSet
 from ..training.optimizers import create_optimizer, parameter_groups
-from .fine_tuning_methods import PLAIN, STATISTICS, by_method, compared
+from .fine_tuning_methods import PLAIN
 
 STEPS = 5
 
 
-def costs(runs: RunSet, profile: str) -> pd.DataFrame:
-    """The cost of each method beside plain fine-tuning: columns method, seconds, times, memory_mb, extra_mb.
+def costs(runs: dict[str, RunSpec], device: str) -> pd.DataFrame:
+    """The cost of each method beside plain fine-tuning: columns method, trainable, seconds, times, memory_mb, extra_mb.
 
-    seconds : the median of five steps, after one that is not counted. times : as a multiple of plain fine-tuning.
-    memory_mb : the most memory that a process with this method held; extra_mb : beyond plain fine-tuning. Every method
-    runs in a process of its own, on the first seed. Averages and BatchNorm's re-estimation at the end of a round or a
-    run are not counted.
+    runs : a run of each method that takes steps, by name; `finetune` must be among them. trainable : the number of
+    weights that train, the head's among them. seconds : the median of five steps, after one that is not counted.
+    times : as a multiple of plain fine-tuning. memory_mb : the most memory that a process with this method held;
+    extra_mb : beyond plain fine-tuning. Every method runs in a process of its own. Averages and BatchNorm's
+    re-estimation at the end of a round or a run are not counted.
     """
-    spec = runs.specs[0]
     rows = []
-    for name in compared(spec, profile):
-        if name == STATISTICS:
-            continue  # it takes no step
+    for name, run in runs.items():
         with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (torch.get_num_threads(),)) as pool:
-            rows.append((name, *pool.submit(measure, by_method(spec, name), runs.device).result()))
-    table = pd.DataFrame(rows, columns=["method", "seconds", "memory_mb"])
+            rows.append((name, *pool.submit(measure, run, device).result()))
+    table = pd.DataFrame(rows, columns=["method", "trainable", "seconds", "memory_mb"])
     plain = table.set_index("method").loc[PLAIN]
     table["times"] = table["seconds"] / plain["seconds"]
     table["extra_mb"] = table["memory_mb"] - plain["memory_mb"]
-    return table[["method", "seconds", "times", "memory_mb", "extra_mb"]]
+    return table[["method", "trainable", "seconds", "times", "memory_mb", "extra_mb"]]
 
 
-def measure(spec: RunSpec, device_name: str) -> tuple[float, float]:
-    """The seconds of a step and the largest memory of this process in MB (of the device, on a GPU)."""
+def measure(spec: RunSpec, device_name: str) -> tuple[int, float, float]:
+    """How many weights train, the seconds of a step, and the largest memory of this process, or of the GPU, in MB."""
     deterministic()
     reuse_memory()
     manifest, device = load_manifest(spec.benchmark), pick_device(device_name)
@@ -60,6 +57,7 @@ def measure(spec: RunSpec, device_name: str) -> tuple[float, float]:
     data = training_data(load_images(manifest), manifest.labels, rows, spec, manifest.head, device)
     method = method_of(spec)
     method.prepare(model, data)
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     optimizer = create_optimizer(parameter_groups(model, spec), spec)
     method.before_epoch(model, 0.0)
     generator = generator_for("costs")
@@ -75,7 +73,7 @@ def measure(spec: RunSpec, device_name: str) -> tuple[float, float]:
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begin)
-    return statistics.median(seconds[1:]), peak_mb(device)
+    return trainable, statistics.median(seconds[1:]), peak_mb(device)
 
 
 def peak_mb(device: torch.device) -> float:

@@ -1,5 +1,7 @@
 """Differences between fine-tuning methods with their intervals, and the claims about them."""
 
+from functools import partial
+
 import pandas as pd
 import torch
 
@@ -12,7 +14,7 @@ from ..analysis.stats.sample_numbers import SampleNumbers, sample_numbers
 from ..core.run_spec import RunSpec
 from ..methods import METHODS
 from ..runs.run_set import RunSet
-from .fine_tuning_methods import NCM, PLAIN, nearest_mean_scores, networks, treatments
+from .fine_tuning_methods import NCM, PLAIN, Networks, nearest_mean_scores, networks, treatments
 from .uncertainty import KEYS, area_parts
 
 STAND_IN = "stand_in"
@@ -25,15 +27,16 @@ def method_numbers(cells: dict[float, RunSet], profile: str) -> dict[float, Samp
     A state is a network (`fine_tuning_methods.networks`) with a treatment: a shift, or the nearest-class-mean probe
     (*oracle*). The states of AUSUC have none.
     """
-    return {lr: _numbers(runs, profile) for lr, runs in cells.items()}
+    return {lr: network_numbers(runs, partial(networks, profile=profile)) for lr, runs in cells.items()}
 
 
-def _numbers(runs: RunSet, profile: str) -> SampleNumbers:
+def network_numbers(runs: RunSet, networks: Networks) -> SampleNumbers:
+    """The numbers of `method_numbers` for the networks that are compared with each run."""
     values, areas = [], []
     for spec in runs.specs:
         values.append({})
         areas.append({})
-        for name, (run, epoch) in networks(spec, profile).items():
+        for name, (run, epoch) in networks(spec).items():
             values[-1] |= _values(runs, name, run, epoch)
             areas[-1][State(name)] = area_parts(runs.outputs(run, epoch, "test"), runs.split(spec))
     labels = runs.outputs(runs.specs[0], 0, "test").labels
@@ -57,28 +60,34 @@ def _values(runs: RunSet, name: str, run: RunSpec, epoch: int) -> dict[tuple[Sta
 
 
 def differences(numbers: dict[float, SampleNumbers]) -> pd.DataFrame:
-    """Every network minus plain fine-tuning, with the same treatment.
-
-    Columns: lr, method, treatment, metric, mean, low, high, n_samples, n_seeds. Intervals are those of
-    `analysis.stats.intervals`, over seeds and classes. AUSUC has the treatment `none`, since no shift changes it.
-    """
+    """`against_plain` at every learning rate, in a column lr."""
     frames = []
     for lr, found in numbers.items():
-        others = [
-            (state, metric)
-            for state, metric in found.names
-            if state.checkpoint != PLAIN and (State(PLAIN, state.method), metric) in found.names
-        ]
-        contrasts = [Contrast(state, State(PLAIN, state.method), metric) for state, metric in others]
-        named = {
-            "lr": lr,
-            "method": [state.checkpoint for state, _ in others],
-            "treatment": [state.method or NONE for state, _ in others],
-            "metric": [metric for _, metric in others],
-        }
-        table = found.differences(contrasts)
-        frames.append(pd.DataFrame(named).join(table[["mean", "low", "high", "n_samples", "n_seeds"]]))
+        table = against_plain(found)
+        table.insert(0, "lr", lr)
+        frames.append(table)
     return pd.concat(frames, ignore_index=True)
+
+
+def against_plain(found: SampleNumbers) -> pd.DataFrame:
+    """Every network minus plain fine-tuning, with the same treatment.
+
+    Columns: method, treatment, metric, mean, low, high, n_samples, n_seeds. Intervals are those of
+    `analysis.stats.intervals`, over seeds and classes. AUSUC has the treatment `none`, since no shift changes it.
+    """
+    others = [
+        (state, metric)
+        for state, metric in found.names
+        if state.checkpoint != PLAIN and (State(PLAIN, state.method), metric) in found.names
+    ]
+    contrasts = [Contrast(state, State(PLAIN, state.method), metric) for state, metric in others]
+    named = {
+        "method": [state.checkpoint for state, _ in others],
+        "treatment": [state.method or NONE for state, _ in others],
+        "metric": [metric for _, metric in others],
+    }
+    table = found.differences(contrasts)
+    return pd.DataFrame(named).join(table[["mean", "low", "high", "n_samples", "n_seeds"]])
 
 
 def claims_about(methods: list[str]) -> tuple[Claim, ...]:
@@ -115,11 +124,16 @@ def verdicts(numbers: dict[float, SampleNumbers]) -> pd.DataFrame:
     for lr, found in numbers.items():
         names = dict.fromkeys(state.checkpoint for state, _ in found.names)
         claims = claims_about([name for name in names if name in METHODS and name != PLAIN])
-        contrasts = [claim.quantity for claim in claims]
-        evidence = found.differences(contrasts).assign(quantity=contrasts)
-        columns = ["quantity", "mean", "low", "high", *ERRORS, "n_samples", "n_seeds", "interval"]
-        table = judge(evidence[columns], claims)
+        table = judged(found, claims)
         table.insert(0, "lr", lr)
         table.insert(1, "method", [contrast.b.checkpoint for contrast in table["quantity"]])
         frames.append(table)
     return pd.concat(frames, ignore_index=True)
+
+
+def judged(found: SampleNumbers, claims: tuple[Claim, ...]) -> pd.DataFrame:
+    """The verdicts of claims about contrasts of these numbers: the columns of `claims.judge`."""
+    contrasts = [claim.quantity for claim in claims]
+    evidence = found.differences(contrasts).assign(quantity=contrasts)
+    columns = ["quantity", "mean", "low", "high", *ERRORS, "n_samples", "n_seeds", "interval"]
+    return judge(evidence[columns], claims)

@@ -16,7 +16,7 @@ from ..benchmarks.images import load_images
 from ..core import files, paths
 from ..core.run_spec import RunSpec
 from ..models.batchnorm import reestimate
-from ..models.weight_space import interpolate
+from ..models.petl.wise import interpolated
 from ..runs.execute import load_before_after, training_data
 from ..runs.outputs import extract
 from ..runs.rows import training_rows
@@ -34,12 +34,24 @@ def wise_curve(cells: dict[float, RunSet], profile: str) -> pd.DataFrame:
     alpha : from 0, the pre-trained network, to 1, the fine-tuned one. Treatments: no shift, stand-ins and gamma*
     (*oracle*); the pre-trained network has no stand-ins. The logits of each network are computed once and cached.
     """
-    rows = []
+    frames = []
     for lr, runs in cells.items():
         for spec in runs.specs:
-            for alpha, logits in _logits_by_alpha(runs, spec, ALPHAS.get(profile, FEW)).items():
-                rows += [(lr, spec.seed, alpha, *found) for found in _treated(runs, spec, alpha, *logits)]
-    columns = ["lr", "seed", "alpha", "treatment", "gamma", "acc_sy", "acc_uy", "acc_yy", "ausuc"]
+            table = run_curve(runs, spec, profile)
+            table.insert(0, "lr", lr)
+            frames.append(table)
+    return pd.concat(frames, ignore_index=True)
+
+
+def run_curve(runs: RunSet, run: RunSpec, profile: str) -> pd.DataFrame:
+    """`wise_curve` of one run, by any method between whose network and the pre-trained one others lie.
+
+    Raises UserError where there are none, as `models.petl.wise.interpolated`.
+    """
+    rows = []
+    for alpha, logits in _logits_by_alpha(runs, run, ALPHAS.get(profile, FEW)).items():
+        rows += [(run.seed, alpha, *found) for found in _treated(runs, run, alpha, *logits)]
+    columns = ["seed", "alpha", "treatment", "gamma", "acc_sy", "acc_uy", "acc_yy", "ausuc"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -60,7 +72,7 @@ def _logits_by_alpha(
 
 def _interpolated_logits(runs: RunSet, spec: RunSpec, alpha: float) -> dict[str, torch.Tensor]:
     before, model = load_before_after(spec, runs.device)
-    model.load_state_dict(interpolate(before.state_dict(), model.state_dict(), alpha))
+    model = interpolated(before.state_dict(), model, alpha)
     manifest, device = runs.manifest, next(model.parameters()).device
     images, labels = load_images(manifest), manifest.labels
     data = training_data(images, labels, training_rows(manifest, spec), spec, manifest.head, device)

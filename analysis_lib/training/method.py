@@ -82,6 +82,7 @@ class Method:
 
     title: ClassVar[str]
     choices: ClassVar[tuple[str, tuple[float, ...]] | None] = None  # an option, and the values to choose among
+    folds: ClassVar[bool] = True  # whether a trained network has a `plain_state`
 
     def __post_init__(self):
         check_options(self, self.title)
@@ -123,3 +124,10 @@ class Method:
 
     def finish(self, model: nn.Module, data: TrainingData) -> None:
         """Called after the last epoch, before its Outputs are stored: use averaged weights, re-estimate BatchNorm."""
+
+    def plain_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """The state dict with which the starting network gives the logits of the trained one, in eval mode.
+
+        Raises UserError where what was inserted cannot be written into the network's own weights.
+        """
+        return model.state_dict()

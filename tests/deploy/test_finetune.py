@@ -19,9 +19,11 @@ from analysis_lib.deploy import training
 from analysis_lib.deploy.training import check_method, draw_held_out
 from analysis_lib.methods import METHODS, read_options
 from analysis_lib.models.gamma_bias import logits_of
+from analysis_lib.models.petl import TECHNIQUES
 from analysis_lib.training import loop
 from tests.deploy.newcomer import ARCH, LOOK, NAMES, SEEN, SIZE, SPLIT, main, prepared
 
+FOLDING = [name for name, technique in TECHNIQUES.items() if technique.folds and not technique.any_network]
 SHORT = ["--no-augmentation", "--epochs", "2", "--lr", "0.02"]
 
 
@@ -204,13 +206,17 @@ def test_unlabelled_images_and_the_held_out_fifth_tell_the_absent_share(newcomer
     assert reports[1]["samples"] == 200 and "held_out" not in reports[1], "all images are trained on"
 
 
-def test_a_transformer_without_batchnorm_trains_by_an_added_loss(newcomer, project, capsys):
+@pytest.fixture
+def transformer(project):
+    """The options of a small vision transformer with stored weights."""
     torch.manual_seed(0)
-    model = timm.create_model("test_vit", num_classes=10, img_size=SIZE)
-    torch.save(model.state_dict(), project / "vit.pth")
-    output = project / "tuned.safetensors"
-    options = ["--model", "test_vit", "--checkpoint", project / "vit.pth", "--method", "ldifs", "--epochs", "1"]
-    assert main(command(newcomer, output, *options)) == 0, capsys.readouterr().err
+    torch.save(timm.create_model("test_vit", num_classes=10, img_size=SIZE).state_dict(), project / "vit.pth")
+    return ["--model", "test_vit", "--checkpoint", project / "vit.pth", "--epochs", "1"]
+
+
+def test_a_transformer_without_batchnorm_trains_by_an_added_loss(newcomer, project, capsys, transformer):
+    output, model = project / "tuned.safetensors", plain_timm(project / "vit.pth", "test_vit", img_size=SIZE)
+    assert main(command(newcomer, output, *transformer, "--method", "ldifs")) == 0, capsys.readouterr().err
     tuned, report = plain_timm(output, "test_vit", img_size=SIZE), report_of(output)
     _, images, labels = opened(newcomer / "train")
     held_out = draw_held_out(labels, 0.2, "finetune")
@@ -220,14 +226,60 @@ def test_a_transformer_without_batchnorm_trains_by_an_added_loss(newcomer, proje
     assert any("blocks" in name for name in moved)
 
 
+@pytest.mark.parametrize("method", FOLDING)
+def test_inserted_modules_are_folded_into_the_checkpoint(newcomer, project, capsys, monkeypatch, transformer, method):
+    trained = []
+
+    def spy(network, *arguments):
+        loop.train(network, *arguments)
+        trained.append(network.eval())
+
+    monkeypatch.setattr(training, "train", spy)
+    output = project / "tuned.safetensors"
+    assert main(command(newcomer, output, *transformer, "--method", method)) == 0, capsys.readouterr().err
+    (network,), plain = trained, plain_timm(output, "test_vit", img_size=SIZE)
+    before = plain_timm(project / "vit.pth", "test_vit", img_size=SIZE)
+    _, images, _ = opened(newcomer / "test")
+    gamma, logits = report_of(output)["gamma"], logits_of(network, images)
+    assert torch.allclose(logits_of(plain, images), shift_logits(logits, SPLIT, gamma), atol=1e-4)
+    assert not torch.allclose(logits, logits_of(before, images), atol=1e-2)
+
+
+@pytest.mark.parametrize("method", ["houlsby", "vpt_deep"])
+def test_modules_that_cannot_be_folded_are_refused_before_training(newcomer, project, capsys, transformer, method):
+    assert main(command(newcomer, project / "out.safetensors", *transformer, "--method", method)) == 2
+    assert re.match(
+        rf"error: {method} inserts modules that no plain checkpoint can hold; choose another method, such as .*lora, ",
+        capsys.readouterr().err,
+    )
+    assert not list(project.glob("out*")) and not paths.runs().exists()
+
+
+def test_a_fold_that_lacks_a_bias_is_refused_before_training():
+    model = timm.create_model("test_vit", num_classes=10, img_size=SIZE, qkv_bias=False)
+    with pytest.raises(UserError, match=r"^cannot fold into blocks.0.attn.qkv: it has no bias; choose another method$"):
+        check_method(model, torch.tensor(SEEN), (3, SIZE, SIZE), FoldRecipe(2, 0.1, method="repadapter"))
+
+
+def refusal(arch, method):
+    """The start of the sentence with which a method is refused, if it is."""
+    if not METHODS[method].folds:
+        return f"{method} inserts modules that no plain checkpoint can hold"
+    if method in TECHNIQUES and not TECHNIQUES[method].any_network and arch == ARCH:
+        return ".* is inserted into the blocks of a timm vision transformer, and ResNet is none"
+    if (arch, method) == ("test_vit", "batchnorm_statistics"):
+        return "batchnorm_statistics finds nothing to train in VisionTransformer"
+    return None
+
+
 @pytest.mark.parametrize("arch", [ARCH, "test_vit"])
 def test_every_method_can_train(arch):
     model = timm.create_model(arch, num_classes=10, **({"img_size": SIZE} if arch == "test_vit" else {})).eval()
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for name in METHODS:
         recipe = FoldRecipe(2, 0.1, method=name)
-        if (arch, name) == ("test_vit", "batchnorm_statistics"):
-            with pytest.raises(UserError, match="batchnorm_statistics finds nothing to train in VisionTransformer"):
+        if sentence := refusal(arch, name):
+            with pytest.raises(UserError, match=sentence):
                 check_method(model, torch.tensor(SEEN), (3, SIZE, SIZE), recipe)
         else:
             check_method(model, torch.tensor(SEEN), (3, SIZE, SIZE), recipe)

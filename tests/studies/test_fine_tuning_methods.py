@@ -7,7 +7,8 @@ from analysis_lib.analysis.gamma.estimators import ORACLE
 from analysis_lib.analysis.metrics.accuracy import accuracies
 from analysis_lib.analysis.stats.claims import State
 from analysis_lib.benchmarks.images import load_images
-from analysis_lib.methods import METHODS
+from analysis_lib.benchmarks.manifest import load_manifest
+from analysis_lib.methods import METHODS, SPARING
 from analysis_lib.models.batchnorm import batchnorms
 from analysis_lib.models.weight_space import interpolate
 from analysis_lib.runs.execute import load_before_after, state
@@ -139,9 +140,13 @@ def test_wise_ends_at_the_two_networks_and_interpolates_weights_between(cells):
     assert (curve["acc_yy"].xs(ORACLE, level="treatment") >= curve["acc_yy"].xs("none", level="treatment")).all()
 
 
-def test_costs_are_relative_to_plain_fine_tuning(cells, monkeypatch):
-    monkeypatch.setattr(method_costs, "compared", lambda spec, profile: ("finetune", "ldifs"))
-    table = method_costs.costs(next(iter(cells.values())), "smoke").set_index("method")
+def test_costs_are_relative_to_plain_fine_tuning(cells):
+    spec = next(iter(cells.values())).specs[0]
+    runs = {name: fine_tuning_methods.by_method(spec, name) for name in ("finetune", "linear_probe")}
+    table = method_costs.costs(runs, "cpu").set_index("method")
+    manifest = load_manifest(spec.benchmark)
+    head = 65 * len(manifest.class_names)  # 64 features and a bias
+    assert table.loc["linear_probe", "trainable"] == head < table.loc["finetune", "trainable"]
     assert table.loc["finetune", "times"] == 1 and table.loc["finetune", "extra_mb"] == 0
     assert (table[["seconds", "memory_mb"]] > 0).all(axis=None)
 
@@ -150,7 +155,7 @@ def test_full_compares_every_method_and_most_at_a_second_learning_rate(digits_ro
     full = fine_tuning_methods.specs("digits", "full", [0])
     assert len({spec.run_id for spec in full}) == len(full)
     trained = {spec.method for spec in full}
-    assert trained == set(METHODS)
+    assert trained == set(SPARING)
     for name in trained - {"batchnorm_statistics", "finetune"}:
         rates = {2e-2} if name in fine_tuning_methods.AT_ONE_RATE else {2e-2, 5e-3}
         assert {spec.lr for spec in full if spec.method == name and not spec.validation} == rates

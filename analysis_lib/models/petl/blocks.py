@@ -18,6 +18,13 @@ def is_vision_transformer(model: nn.Module) -> bool:
     return isinstance(model, VisionTransformer)
 
 
+def is_usual(block: nn.Module) -> bool:
+    """Whether a block normalises what enters its attention, and then what enters its MLP, as the techniques expect."""
+    from timm.models.vision_transformer import Block
+
+    return isinstance(block, Block) and set(PARTS) <= {name for name, _ in block.named_modules()}
+
+
 def blocks_of(model: nn.Module, title: str, which: str = ALL) -> list[nn.Module]:
     """The blocks of a vision transformer of timm, each with `PARTS`; title : of the technique that asks.
 
@@ -30,12 +37,11 @@ def blocks_of(model: nn.Module, title: str, which: str = ALL) -> list[nn.Module]
         )
     blocks = list(model.blocks)
     for block in blocks:
-        names = dict(block.named_modules())
-        for part in PARTS:
-            if part not in names:
-                raise UserError(
-                    f"{title} needs {part} in every block, and a {type(block).__name__} has none; {ANY_NETWORK}"
-                )
+        if not is_usual(block):
+            raise UserError(
+                f"{title} needs blocks that go through {', '.join(PARTS)} in this order, and the "
+                f"{type(block).__name__} of this network does not; {ANY_NETWORK}"
+            )
     return chosen(blocks, title, which)
 
 

@@ -1,10 +1,12 @@
 """ConvPass: a small convolution over the grid of patches beside the attention and beside the MLP."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from ...core.errors import UserError
 from ...core.options import count, part, positive
 from .blocks import ALL, blocks_of
 from .inserted import Inserted, attach
@@ -20,7 +22,8 @@ class ConvBypass(Inserted):
     """Adds scale * up(dropout(gelu(conv(gelu(down(x)))))) to the output for an input x (B, N, D); it starts at 0.
 
     The 3x3 convolution sees the patches as their grid, and each token before them, such as CLS, as a map of one pixel.
-    grid : (height, width) in patches. prefix : the number of tokens before the patches.
+    grid : (height, width) in patches. prefix : the number of tokens before the patches. Raises UserError for images
+    with another number of patches.
     """
 
     def __init__(self, channels: int, rank: int, scale: float, dropout: float, grid: tuple[int, int], prefix: int):
@@ -38,6 +41,11 @@ class ConvBypass(Inserted):
             nn.init.zeros_(zero)
 
     def leave(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if x.shape[1] != self.prefix + math.prod(self.grid):
+            raise UserError(
+                f"ConvPass was inserted for images of {self.grid[0]}x{self.grid[1]} patches, and these have "
+                f"{x.shape[1] - self.prefix}; give images of the network's size, and keep all patches in training"
+            )
         h = quick_gelu(self.down(x))
         single = h[:, : self.prefix].flatten(0, 1)[:, :, None, None]
         patches = h[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)

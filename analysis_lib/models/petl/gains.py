@@ -86,10 +86,6 @@ class SSF(Technique):
 
     def insert(self, model: nn.Module, generator: torch.Generator) -> None:
         places = [block.get_submodule(part) for block in blocks_of(model, self.title) for part in PARTS]
-        for place in (model.patch_embed.proj, *places, _last_norm(model)):
+        last = [norm for norm in (model.norm, model.fc_norm) if not isinstance(norm, nn.Identity)]  # tokens', or mean's
+        for place in (model.patch_embed.proj, *places, *last):
             attach(place, ScaleShift(len(place.weight)), generator)
-
-
-def _last_norm(model: nn.Module) -> nn.Module:
-    """The normalisation behind the blocks: of the tokens, or of their mean."""
-    return model.norm if isinstance(model.norm, nn.LayerNorm) else model.fc_norm

@@ -42,7 +42,7 @@ class Inserted(nn.Module):
 
 
 def attach(place: nn.Module, module: Inserted, generator: torch.Generator) -> None:
-    """Insert a module at a place of the network, in the place's float type, with weights drawn from the generator."""
+    """Insert a module at a place of the network, in its float type and mode, with weights drawn from the generator."""
     add(place, module, generator)
     place.register_forward_pre_hook(_enter)
     place.register_forward_hook(_leave)
@@ -51,15 +51,13 @@ def attach(place: nn.Module, module: Inserted, generator: torch.Generator) -> No
 def add(place: nn.Module, module: nn.Module, generator: torch.Generator) -> None:
     """Make a module part of the network without a change of what flows; its weights are drawn as by `attach`.
 
-    The draws are the same numbers on every processor.
+    The draws are made in float64 on a grid, so they are the same numbers on every processor.
     """
-    like = next(place.parameters(), torch.empty(0))
-    module.to(like.dtype)
-    module.start(generator)
+    module.double().start(generator)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(on_grid(parameter))
-    module.to(like.device)
+    module.to(next(place.parameters(), torch.empty(0))).train(place.training)
     place.add_module(NAME, module)
 
 
@@ -101,6 +99,6 @@ def folded_state(model: nn.Module) -> dict[str, torch.Tensor]:
     for name, place in places(model).items():
         for key, tensor in place.inserted.folded(place).items():
             if f"{name}.{key}" not in state:
-                raise UserError(f"cannot fold into {name}: it has no {key}; keep the inserted modules")
+                raise UserError(f"cannot fold into {name}: it has no {key}; choose another method")
             state[f"{name}.{key}"] = tensor
     return state

@@ -17,9 +17,9 @@ class Prompts(Inserted):
 
     interpolable = False  # fewer tokens are another network, and none of its own weights lies between
 
-    def __init__(self, prompts: int, channels: int, patch: int, dropout: float):
+    def __init__(self, prompts: int, channels: int, patch: tuple[int, int], dropout: float):
         super().__init__()
-        self.bound = math.sqrt(6 / (3 * patch**2 + channels))
+        self.bound = math.sqrt(6 / (3 * math.prod(patch) + channels))
         self.prompts = nn.Parameter(torch.empty(prompts, channels))
         self.dropout = nn.Dropout(dropout)
 
@@ -27,7 +27,7 @@ class Prompts(Inserted):
         nn.init.uniform_(self.prompts, -self.bound, self.bound, generator=generator)
 
     def enter(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self.dropout(self.prompts).expand(len(x), -1, -1), x], 1)
+        return torch.cat([self.dropout(self.prompts.expand(len(x), -1, -1)), x], 1)
 
 
 class BlockPrompts(Prompts):
@@ -58,7 +58,7 @@ class VPTShallow(Technique):
 
     def insert(self, model: nn.Module, generator: torch.Generator) -> None:
         block = blocks_of(model, self.title)[0]
-        channels, patch = block.mlp.fc2.out_features, model.patch_embed.patch_size[0]
+        channels, patch = block.mlp.fc2.out_features, model.patch_embed.patch_size
         attach(block, Prompts(self.prompts, channels, patch, self.dropout), generator)
         attach(model.norm, DropTokens(self.prompts), generator)
 
@@ -74,5 +74,5 @@ class VPTDeep(Technique):
 
     def insert(self, model: nn.Module, generator: torch.Generator) -> None:
         for block in blocks_of(model, self.title, self.blocks):
-            channels, patch = block.mlp.fc2.out_features, model.patch_embed.patch_size[0]
+            channels, patch = block.mlp.fc2.out_features, model.patch_embed.patch_size
             attach(block, BlockPrompts(self.prompts, channels, patch, self.dropout), generator)

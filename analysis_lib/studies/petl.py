@@ -1,0 +1,94 @@
+"""Parameter-efficient methods and feature probing compared: what they do to absent classes, and what one constant does.
+
+Every method starts from the same network and takes as many gradient steps on the same images, with the optimiser of
+`Benchmark.petl_recipe`. Its learning rate was chosen on other seeds, see `petl_choice`; where a benchmark has no chosen
+rates, all methods have the recipe's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache, partial
+
+import pandas as pd
+import torch
+
+from ..benchmarks import describe
+from ..core.run_spec import RunSpec
+from ..methods import METHODS, SELECTING
+from ..models.create import create_model
+from ..models.petl import TECHNIQUES
+from ..models.petl.blocks import is_vision_transformer
+from ..runs.class_folds import third_specs
+from ..runs.plan import plan
+from ..runs.run_set import PRE_TRAINED, RunSet
+from . import calibration
+from .fine_tuning_methods import Networks
+
+FULL = "finetune"
+COMPARED = ("linear_probe", FULL, *TECHNIQUES, *SELECTING)
+SHORT = ("linear_probe", FULL, "bitfit_head", "lora", "adaptformer", "ssf", "vpt_deep", "vqt", "head2toe")
+WITH_FOLDS = ("full",)  # profiles in which estimators of gamma over classes have their folds of every method
+
+
+def compared(model_name: str, profile: str) -> tuple[str, ...]:
+    """The methods that a profile compares on a network: fewer where it is no vision transformer of timm."""
+    return tuple(name for name in _possible(model_name) if profile == "full" or name in SHORT)
+
+
+@cache
+def _possible(model_name: str) -> tuple[str, ...]:
+    with torch.device("meta"):
+        if is_vision_transformer(create_model(model_name, 2)):
+            return COMPARED
+    return tuple(name for name in COMPARED if getattr(METHODS[name], "any_network", True))
+
+
+def by_method(spec: RunSpec, name: str, lr: float | None = None) -> RunSpec:
+    """A run of the profile by another method, at a learning rate; None for the chosen one.
+
+    Only the first and the last Outputs are stored.
+    """
+    known = describe(spec.benchmark)
+    rate = known.petl_rates.get(name, spec.lr) if lr is None else lr
+    run = replace(spec, **known.petl_recipe, method=name, lr=rate)
+    return spec if run == spec else replace(run, record_every=spec.epochs)
+
+
+def by_name(spec: RunSpec, profile: str) -> dict[str, RunSpec]:
+    """The run of every method that is compared with a run of the profile."""
+    return {name: by_method(spec, name) for name in compared(spec.model, profile)}
+
+
+def specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
+    """The runs of every method and seed, with their folds over classes where the profile has them."""
+    found = []
+    for spec in plan(benchmark, profile, seeds):
+        for run in by_name(spec, profile).values():
+            found += [run, *(third_specs(run) if profile in WITH_FOLDS else [])]
+    return list(dict.fromkeys(found))
+
+
+def networks(profile: str) -> Networks:
+    """The networks compared with a run of the profile, by name: the run and the epoch of each."""
+    return partial(_networks, profile=profile)
+
+
+def _networks(spec: RunSpec, profile: str) -> dict[str, tuple[RunSpec, int]]:
+    runs = by_name(spec, profile)
+    return {PRE_TRAINED: (spec, 0)} | {name: (run, run.epochs) for name, run in runs.items()}
+
+
+def estimates(runs: RunSet, profile: str) -> pd.DataFrame:
+    """gamma of every method's network by each estimator that the finished runs allow.
+
+    Columns: seed, method, estimator, gamma, acc_yy, regret: what Acc_Y/Y lacks to that with gamma* (*oracle*).
+    """
+    rows = []
+    for spec in runs.specs:
+        for name, run in by_name(spec, profile).items():
+            curve = runs.curve(run, run.epochs)
+            best = curve.best().acc_yy
+            for estimator, gamma in calibration.gammas(runs, run).items():
+                reached = curve.at(gamma).acc_yy
+                rows.append((spec.seed, name, estimator, gamma, reached, best - reached))
+    return pd.DataFrame(rows, columns=["seed", "method", "estimator", "gamma", "acc_yy", "regret"])

@@ -1,0 +1,34 @@
+"""What is claimed about parameter-efficient methods, as decision rules that were written before the runs were read."""
+
+from ..analysis.gamma.estimators import NONE
+from ..analysis.stats.claims import Claim, Contrast, State
+from ..methods import METHODS
+from ..runs.run_set import PRE_TRAINED
+from .fine_tuning_methods import NCM
+from .method_differences import STAND_IN
+from .petl import FULL
+
+SOURCE = "ours"
+
+
+def claims_about(methods: list[str]) -> tuple[Claim, ...]:
+    """Five families of decision rules: for each method, two on its own and three against full fine-tuning."""
+    found = []
+    for name in methods:
+        title, plain, shifted = METHODS[name].title, State(name, NONE), State(name, STAND_IN)
+        own = (
+            ("one constant", "gains over all classes by one constant, from stand-ins", shifted, plain, "acc_yy"),
+            ("features", "separates absent classes better than the pre-trained network, by class means (oracle)",
+             State(name, NCM), State(PRE_TRAINED, NCM), "acc_uy"),
+        )  # fmt: skip
+        against = (
+            ("absent classes", "keeps more of the absent classes than full fine-tuning, without a shift",
+             plain, State(FULL, NONE), "acc_uy"),
+            ("after the shift", "beats full fine-tuning over all classes, each with its stand-ins",
+             shifted, State(FULL, STAND_IN), "acc_yy"),
+            ("curve", "has a higher seen-absent curve (AUSUC) than full fine-tuning",
+             State(name), State(FULL), "ausuc"),
+        )  # fmt: skip
+        for family, words, a, b, metric in own if name == FULL else (*own, *against):
+            found.append(Claim(family, f"{title} {words}", Contrast(a, b, metric), "above", 0, SOURCE))
+    return tuple(found)
