@@ -71,7 +71,7 @@ def widen_head(model: nn.Module, more: int, start: str, length: torch.Tensor, ge
     head = skip_init(nn.Linear, width, old.out_features, device=old.weight.device, dtype=old.weight.dtype)
     with torch.no_grad():
         if start == FRESH:
-            drawn = torch.empty(head.weight.shape, dtype=head.weight.dtype)
+            drawn = torch.empty(head.weight.shape, dtype=torch.float64)
             nn.init.kaiming_normal_(drawn, mode="fan_out", generator=generator)
             head.weight.copy_(on_grid(drawn))
             head.bias.fill_(-math.log(99))
@@ -79,7 +79,7 @@ def widen_head(model: nn.Module, more: int, start: str, length: torch.Tensor, ge
             head.weight.zero_()
             head.weight[:, : old.in_features] = old.weight * length
             head.bias.copy_(old.bias)
-    model.set_submodule(head_name(model), head)
+    model.set_submodule(head_name(model), head.train(old.training))
 
 
 def expected_length(model: nn.Module) -> torch.Tensor:

@@ -239,8 +239,7 @@ def test_what_does_not_fit_is_refused(network):
     with pytest.raises(UserError, match="does not follow a LayerNorm, .*; set the option start=fresh"):
         VQT().insert(network(final_norm=False), generator)
     VQT(start="fresh").insert(network(final_norm=False), generator)
-    other = timm.models.vision_transformer.ResPostBlock
-    with pytest.raises(UserError, match=r"needs timm's Block with its Attention, .* ResPostBlock with Attention; "):
-        VQT().insert(network(block_fn=other), generator)
+    with pytest.raises(UserError, match=r"needs timm's Attention in every block, .* has DiffAttention; choose "):
+        VQT().insert(network(attn_layer="diff"), generator)
     with pytest.raises(UserError, match=r"^option start of the method .* is zeros; give pretrained or fresh$"):
         create_method("vqt", {"start": "zeros"})
