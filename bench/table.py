@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rows import Row
 
-AREAS = ["start", "curve", "metrics", "gradients", "memory", "extraction", "training", "cpu_path"]
+AREAS = ["start", "curve", "metrics", "gradients", "memory", "extraction", "training", "cpu_path", "petl"]
 WIDTHS = "{:<10} {:<46} {:>8} {:>8} {:<8} {:>8} {:>6}  {:<5}{}"
 
 

@@ -20,7 +20,7 @@ from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for
 from ..methods import create_method
 from ..models.create import create_model
-from ..training.method import Method, TrainingData
+from ..training.method import TrainingData
 from ..training.optimizers import create_optimizer
 from .method_costs import peak_mb
 
@@ -79,18 +79,36 @@ def held_mb(tensors: Sequence[torch.Tensor]) -> float:
     return sum(storages.values()) / 2**20
 
 
+class Training:
+    """A network that a method has prepared for training on a case, in train mode, with an optimiser."""
+
+    def __init__(self, case: Case, name: str, options: dict, device: torch.device):
+        self.model, self.method = case.network().to(device), create_method(name, options)
+        self.data = case.data(device)
+        self.method.prepare(self.model, self.data)
+        self.method.before_epoch(self.model, 0.0)
+        self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = create_optimizer(self.trained, RunSpec("", "", case.model, "", seed=0, epochs=1, lr=1e-3))
+
+    def loss(self) -> torch.Tensor:
+        """The loss of the batch."""
+        return self.method.loss(self.model, *self.data.batch(self.data.rows, generator_for("batch")))[0]
+
+    def step(self) -> None:
+        """One step of training."""
+        loss = self.loss()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def saved_mb(self) -> float:
+        """The MB that one forward pass saves for its backward pass."""
+        return held_mb(saved_for_backward(self.model, self.loss))
+
+
 def saved_mb(case: Case, name: str, options: dict | None = None) -> float:
     """The MB that one forward pass of a method, in train mode, saves for its backward pass."""
-    model, method, data = _prepared(case, name, options or {}, torch.device("cpu"))
-    x, labels = data.batch(data.rows, generator_for("batch"))
-    return held_mb(saved_for_backward(model, lambda: method.loss(model, x, labels)))
-
-
-def _prepared(case: Case, name: str, options: dict, device: torch.device) -> tuple[nn.Module, Method, TrainingData]:
-    model, method, data = case.network().to(device), create_method(name, options), case.data(device)
-    method.prepare(model, data)
-    method.before_epoch(model, 0.0)
-    return model, method, data
+    return Training(case, name, options or {}, torch.device("cpu")).saved_mb()
 
 
 def footprints(case: Case, names: Sequence[str] = COMPARED, device_name: str | None = None) -> pd.DataFrame:
@@ -116,27 +134,18 @@ def measure(case: Case, name: str, device_name: str | None = None) -> dict[str, 
     deterministic()
     reuse_memory()
     device = pick_device(device_name)
-    model, method, data = _prepared(case, name, {}, device)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = create_optimizer(trained, RunSpec("", "", case.model, "", seed=0, epochs=1, lr=1e-3))
-    seconds = []
-    for step in range(STEPS + 1):
+    training, seconds = Training(case, name, {}, device), []
+    for _ in range(STEPS + 1):
         begin = time.perf_counter()
-        loss, _ = method.loss(model, *data.batch(data.rows, generator_for("batch")))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        method.after_step(model, optimizer, step, STEPS + 1)
+        training.step()
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begin)
     peak = peak_mb(device)  # before the count, which keeps what it counts
-    del loss
-    x, labels = data.batch(data.rows, generator_for("batch"))
     return {
         "method": name,
-        "trainable": sum(parameter.numel() for parameter in trained),
-        "saved_mb": held_mb(saved_for_backward(model, lambda: method.loss(model, x, labels))),
+        "trainable": sum(parameter.numel() for parameter in training.trained),
+        "saved_mb": training.saved_mb(),
         "seconds": statistics.median(seconds[1:]),
         "memory_mb": peak,
     }

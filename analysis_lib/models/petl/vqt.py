@@ -51,7 +51,7 @@ class VQT(Technique):
     start: str = head_start()
 
     def insert(self, model: nn.Module, generator: torch.Generator) -> None:
-        blocks = _plain_blocks(model, self.title)
+        blocks = _blocks_with_usual_attention(model, self.title)
         width = model.get_classifier().in_features
         bound = math.sqrt(6 / (model.patch_embed.proj.weight[0].numel() + width))  # 3 P P and D
         for block in blocks:
@@ -61,17 +61,16 @@ class VQT(Technique):
         widen_features(model, [(block.attn.qkv, partial(summary, block)) for block in blocks])
 
 
-def _plain_blocks(model: nn.Module, title: str) -> list[nn.Module]:
-    """`blocks_of`, all of timm's standard build. Raises UserError as there, and for another build."""
+def _blocks_with_usual_attention(model: nn.Module, title: str) -> list[nn.Module]:
+    """`blocks_of`. Raises UserError as there, and for another attention than timm's usual one."""
     from timm.layers import Attention  # heavy, and only needed here
-    from timm.models.vision_transformer import Block
 
     blocks = blocks_of(model, title)
     for block in blocks:
-        if not (isinstance(block, Block) and isinstance(block.attn, Attention)):
+        if not isinstance(block.attn, Attention):
             raise UserError(
-                f"{title} needs timm's Block with its Attention, and this network has a {type(block).__name__} with "
-                f"{type(block.attn).__name__}; {ANY_NETWORK}"
+                f"{title} needs timm's Attention in every block, and this network has {type(block.attn).__name__}; "
+                f"{ANY_NETWORK}"
             )
     return blocks
 

@@ -13,6 +13,7 @@ from ...core.errors import UserError
 from ...core.options import bounded
 from ...core.seeds import on_grid
 from ..backbone import head_name
+from ..cosine_head import CosineHead
 
 PRETRAINED, FRESH = "pretrained", "fresh"
 Source = tuple[nn.Module, Callable[[torch.Tensor], torch.Tensor]]
@@ -61,14 +62,16 @@ def widen_head(model: nn.Module, more: int, start: str, length: torch.Tensor, ge
     start : `pretrained` keeps the bias and the rows of the head, times `length`, the usual length of its features,
     because they have length 1 now; weights of further features are 0. So logits of all classes start near those of the
     network as it was. `fresh` draws all weights (Kaiming normal by the number of classes), with the bias -log(99), for
-    classes that the network does not know.
+    classes that the network does not know. Raises UserError for a cosine head, whose rows say nothing of lengths.
     """
     old = model.get_classifier()
+    if isinstance(old, CosineHead):
+        raise UserError("further features need a linear head, and this network has a cosine head; give it a linear one")
     width = old.in_features + more
     head = skip_init(nn.Linear, width, old.out_features, device=old.weight.device, dtype=old.weight.dtype)
     with torch.no_grad():
         if start == FRESH:
-            drawn = torch.empty(head.weight.shape, dtype=head.weight.dtype)
+            drawn = torch.empty(head.weight.shape, dtype=torch.float64)
             nn.init.kaiming_normal_(drawn, mode="fan_out", generator=generator)
             head.weight.copy_(on_grid(drawn))
             head.bias.fill_(-math.log(99))
@@ -76,7 +79,7 @@ def widen_head(model: nn.Module, more: int, start: str, length: torch.Tensor, ge
             head.weight.zero_()
             head.weight[:, : old.in_features] = old.weight * length
             head.bias.copy_(old.bias)
-    model.set_submodule(head_name(model), head)
+    model.set_submodule(head_name(model), head.train(old.training))
 
 
 def expected_length(model: nn.Module) -> torch.Tensor:

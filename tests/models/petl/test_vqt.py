@@ -11,7 +11,8 @@ from torch.nn.functional import normalize
 
 from analysis_lib import UserError
 from analysis_lib.methods import create_method
-from analysis_lib.models.backbone import features_and_logits
+from analysis_lib.models.backbone import backbone_in_bfloat16, features_and_logits
+from analysis_lib.models.cosine_head import use_cosine_head
 from analysis_lib.models.petl.inserted import inserted_parameters, plain_state
 from analysis_lib.models.petl.vqt import VQT
 from analysis_lib.models.petl.wide_features import expected_length
@@ -217,13 +218,28 @@ def test_dropout_acts_on_queries_only_while_training(network, images):
     assert not torch.isclose(dropped[:, 24:], one[:, 24:]).all(1).any()
 
 
+def test_a_backbone_in_bfloat16_is_near(network, images):
+    plain, images = network().float(), images.float()
+    exact = inserted(copy.deepcopy(plain))
+    backbone_in_bfloat16(plain)
+    rounded = inserted(plain)
+    features, logits = features_and_logits(rounded, images)
+    assert features.dtype == logits.dtype == torch.float32
+    assert 0 < (features - exact.forward_features(images)).abs().max() < 0.05
+    features.square()[:, 24:48].sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in inserted_parameters(rounded)[:1])
+
+
 def test_what_does_not_fit_is_refused(network):
     generator = torch.Generator()
+    cosine = network()
+    use_cosine_head(cosine)
+    with pytest.raises(UserError, match="this network has a cosine head; give it a linear one"):
+        VQT().insert(cosine, generator)
     with pytest.raises(UserError, match="does not follow a LayerNorm, .*; set the option start=fresh"):
         VQT().insert(network(final_norm=False), generator)
     VQT(start="fresh").insert(network(final_norm=False), generator)
-    other = timm.models.vision_transformer.ResPostBlock
-    with pytest.raises(UserError, match=r"needs timm's Block with its Attention, .* ResPostBlock with Attention; "):
-        VQT().insert(network(block_fn=other), generator)
+    with pytest.raises(UserError, match=r"needs timm's Attention in every block, .* has DiffAttention; choose "):
+        VQT().insert(network(attn_layer="diff"), generator)
     with pytest.raises(UserError, match=r"^option start of the method .* is zeros; give pretrained or fresh$"):
         create_method("vqt", {"start": "zeros"})
