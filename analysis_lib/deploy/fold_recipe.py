@@ -8,6 +8,7 @@ import torch
 from ..core.errors import UserError
 from ..core.run_spec import RunSpec
 from ..methods import create_method
+from ..models.petl import TECHNIQUES
 from ..training.augmentation import augment
 from ..training.optimizers import check_optimizer
 
@@ -23,7 +24,8 @@ class FoldRecipe:
     method, options : a fine-tuning method of `METHODS`, and pairs (name, value) of its options.
     backbone_lr_scale : the learning rate of all weights but the head's, as a multiple of `lr`.
 
-    Raises UserError for numbers that no training can take, and for an unknown optimiser, method or option.
+    Raises UserError for numbers that no training can take, for an unknown optimiser, method or option, and for a method
+    whose inserted modules cannot be folded into a plain checkpoint.
     """
 
     epochs: int
@@ -54,7 +56,12 @@ class FoldRecipe:
                 f"crop_scale of the recipe is {self.crop_scale}; give two shares in (0, 1], the smaller first"
             )
         check_optimizer(self.optimizer)
-        create_method(self.method, dict(self.options))
+        method = create_method(self.method, dict(self.options))
+        if not method.folds:
+            others = ", ".join(name for name, technique in TECHNIQUES.items() if technique.folds)
+            raise UserError(
+                f"{self.method} inserts modules that no plain checkpoint can hold; choose another, such as {others}"
+            )
 
     def spec(self, benchmark: str, stage: str, model: str, init: str, data: str, seed: int) -> RunSpec:
         """The run by this recipe. `init` and `data` stand for the starting weights and the fine-tuning data."""

@@ -15,10 +15,9 @@ from ..benchmarks.user_images import ImageBatches
 from ..core.errors import UserError
 from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for
-from ..methods import METHODS, method_of
+from ..methods import method_of
 from ..models.batchnorm import batchnorms
 from ..models.gamma_bias import placed
-from ..models.petl import TECHNIQUES
 from ..training.loop import train, train_epoch
 from ..training.method import TrainingData
 from ..training.optimizers import parameter_groups
@@ -74,13 +73,7 @@ def check_method(pretrained: nn.Module, labels: torch.Tensor, input_size: tuple[
     """Raise UserError if the recipe's method cannot train this model on images of input_size (3, H, W).
 
     labels : (N,) of the fine-tuning data. A copy of the model tries a batch of two random images; no weight moves.
-    Techniques whose modules cannot be folded into the model's weights are refused: the result is a plain checkpoint.
     """
-    if not METHODS[recipe.method].folds:
-        raise UserError(
-            f"{recipe.method} inserts modules that no plain checkpoint can hold; choose another method, such as "
-            f"{', '.join(name for name in TECHNIQUES if METHODS[name].folds)}"
-        )
     network = copy.deepcopy(pretrained).requires_grad_(True)
     arch = type(pretrained).__name__
     rows = torch.arange(min(2, len(labels), recipe.batch_size))
