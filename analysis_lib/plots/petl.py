@@ -1,5 +1,6 @@
 """Parameter-efficient methods: the regret of every estimator of gamma, and accuracy over trained parameters."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -11,15 +12,16 @@ from .style import ABSENT, SEEN
 def draw_regret_map(means: pd.DataFrame, titles: dict[str, str], ax: Axes) -> Axes:
     """The mean regret of every estimator for every method, in points, as a matrix; darker is more.
 
-    means : columns method, estimator, mean, n. titles : of methods.
+    means : columns method, estimator, mean, n; a method may lack some estimators. titles : of methods.
     """
     wide = 100 * means.pivot_table("mean", "method", "estimator", sort=False)
     wide = wide[[name for name in ESTIMATORS if name in wide]]
     image = ax.imshow(wide, cmap="Greys", vmin=0, aspect="auto")
     for row, values in enumerate(wide.to_numpy()):
         for column, value in enumerate(values):
-            colour = "white" if image.norm(value) > 0.5 else "black"
-            ax.text(column, row, f"{value:.1f}", color=colour, ha="center", va="center", fontsize=7)
+            if not np.isnan(value):
+                colour = "white" if image.norm(value) > 0.5 else "black"
+                ax.text(column, row, f"{value:.1f}", color=colour, ha="center", va="center", fontsize=7)
     names = [ESTIMATORS[name].title.replace("\n", " ") for name in wide]
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=8)
     ax.set_yticks(range(len(wide)), [titles.get(name, name) for name in wide.index], fontsize=8)

@@ -31,7 +31,6 @@ TITLES = {name: METHODS[name].title for name in COMPARED} | {FULL: "full fine-tu
 SHORT = ("linear_probe", FULL, "bitfit_head", "lora", "adaptformer", "ssf", "vpt_deep", "vqt", "head2toe")
 # further tokens or features make another network, and none lies between it and the pre-trained one
 WITHOUT_BETWEEN = ("vpt_shallow", "vpt_deep", "vqt", *SELECTING)
-WITH_FOLDS = ("full",)  # profiles in which estimators of gamma over classes have their folds of every method
 
 
 def compared(model_name: str, profile: str) -> tuple[str, ...]:
@@ -64,11 +63,11 @@ def by_name(spec: RunSpec, profile: str) -> dict[str, RunSpec]:
 
 
 def specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """The runs of every method and seed, with their folds over classes where the profile has them."""
+    """The runs of every method and seed. In the profile `full` those of `SHORT` have folds over classes too, for time."""
     found = []
     for spec in plan(benchmark, profile, seeds):
-        for run in by_name(spec, profile).values():
-            found += [run, *(third_specs(run) if profile in WITH_FOLDS else [])]
+        for name, run in by_name(spec, profile).items():
+            found += [run, *(third_specs(run) if profile == "full" and name in SHORT else [])]
     return list(dict.fromkeys(found))
 
 
