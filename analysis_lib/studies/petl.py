@@ -63,7 +63,7 @@ def by_name(spec: RunSpec, profile: str) -> dict[str, RunSpec]:
 
 
 def specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """The runs of every method and seed. In the profile `full`, `SHORT` has folds over classes; for time, the others not."""
+    """The runs of every method and seed. In the profile `full`, the methods of `SHORT` have folds over classes too."""
     found = []
     for spec in plan(benchmark, profile, seeds):
         for name, run in by_name(spec, profile).items():
