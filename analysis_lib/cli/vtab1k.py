@@ -31,7 +31,9 @@ def add_verb(verbs) -> None:
     verb.add_argument("--methods", metavar="NAMES", help="separated by commas (default: all)")
     verb.add_argument("--tasks", metavar="NAMES", help="separated by commas (default: all 19)")
     verb.add_argument("--seeds", default="42", help="of the training on all images (default: %(default)s)")
-    verb.add_argument("--list", action="store_true", help="only check the copy, and say what is missing")
+    verb.add_argument(
+        "--list", action="store_true", help="only check the copy, write its manifests, and say how far the search is"
+    )
     verb.add_argument("--device", default="", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
     add_engine(verb)
     verb.set_defaults(act=act)
