@@ -21,11 +21,13 @@ from analysis_lib.cli import main
 from analysis_lib.core import files, paths
 from analysis_lib.methods import METHODS as METHODS_BY_NAME
 from analysis_lib.models.petl import TECHNIQUES
+from analysis_lib.report.reference import Reference
+from analysis_lib.runs.execute import execute
 from analysis_lib.runs.outputs import Outputs, load_outputs, save_outputs
 from analysis_lib.runs.rows import training_rows
 from analysis_lib.studies import vtab_1k
 from analysis_lib.studies.vtab_1k import ALL_TASKS, THREE_GROUPS, SearchGrid
-from tests.conftest import make_root
+from tests.conftest import REPOSITORY, make_root
 
 TINY = {"colours": Task("natural", 3), "shades": Task("specialized", 2), "places": Task("structured", 2)}
 LENGTHS = {"train800": 8, "val200": 2, "test": 6}
@@ -149,6 +151,18 @@ def test_every_run_starts_from_the_network_with_a_new_head(made):
     ]
     assert all(torch.equal(start["weight"], starts[0]["weight"]) for start in starts)
     assert 0.015 < starts[0]["weight"].std() < 0.025 and not starts[0]["bias"].any()
+
+
+def test_a_method_with_options_of_its_own_starts_as_they_say(made, monkeypatch):
+    monkeypatch.setitem(vtab_1k.GRIDS, "vqt", replace(GRID, options=PUBLISHED_GRIDS["vqt"].options))
+    spec = search_of("places", "vqt")[0]
+    execute(spec, "cpu")
+    start = files.read_tensors(paths.run_head(spec.run_id, 0))
+    width = timm.create_model("test_vit").embed_dim
+    blocks = len(timm.create_model("test_vit").blocks)
+    assert start["weight"].shape == (2, width + blocks * width) and torch.allclose(
+        start["bias"], torch.tensor(99.0).log().neg()
+    )
 
 
 def accuracy_of(spec):
@@ -327,7 +341,10 @@ def test_the_grid_and_the_tasks_are_the_published_ones():
     groups = [task.group for task in PUBLISHED_TASKS.values()]
     assert [groups.count(group) for group in vtab_1k.GROUPS] == [7, 4, 8]
     assert sum(task.classes for task in PUBLISHED_TASKS.values()) == 940
-    assert {(grid.lr, grid.weight_decay) for grid in PUBLISHED_GRIDS.values()} == {((1e-3, 1e-2), (1e-4, 1e-3))}
     recipe = {"optimizer": "adamw", "batch_size": 64, "epochs": 100, "warmup": 0.1}
-    assert all(grid.recipe == recipe for grid in PUBLISHED_GRIDS.values())
+    common = SearchGrid((1e-3, 1e-2), (1e-4, 1e-3), recipe)
+    assert all(grid == common for method, grid in PUBLISHED_GRIDS.items() if method != "vqt")
+    assert [2 * rate for rate in PUBLISHED_GRIDS["vqt"].lr] == [0.05, 0.1, 0.25, 0.5, 1.0]
     assert {"linear_probe", "finetune", *TECHNIQUES} == set(PUBLISHED_GRIDS) <= set(METHODS_BY_NAME)
+    published = Reference(REPOSITORY, "").shared("vtab_1k_published")
+    assert set(published["method"]) <= set(PUBLISHED_GRIDS), "the published methods are called as they are here"
