@@ -16,8 +16,8 @@ from .manifest import Manifest
 CHUNK = 64  # images that are decoded at once
 
 
-def read_image(path: Path, sha256: str, size: int) -> torch.Tensor:
-    """One image file as (3, size, size) uint8: the shorter side is resized and the centre cropped.
+def read_image(path: Path, sha256: str, size: int, stretched: bool = False) -> torch.Tensor:
+    """One image file as (3, size, size) uint8: the shorter side is resized and the centre cropped, or all is stretched.
 
     Raises OSError for a file that cannot be read, that is no image, or whose hash is another one.
     """
@@ -26,10 +26,14 @@ def read_image(path: Path, sha256: str, size: int) -> torch.Tensor:
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != sha256:
         raise OSError("its sha256 differs from the manifest")
-    return center_crop(resize(pil_to_tensor(open_picture(data)), size, antialias=True), [size, size])
+    square = [size, size]
+    resized = resize(pil_to_tensor(open_picture(data)), square if stretched else size, antialias=True)
+    return center_crop(resized, square)
 
 
-def read_images(folder: Path, files: Sequence[tuple[str, str]], size: int) -> tuple[torch.Tensor, list[str]]:
+def read_images(
+    folder: Path, files: Sequence[tuple[str, str]], size: int, stretched: bool = False
+) -> tuple[torch.Tensor, list[str]]:
     """Image files by path in `folder` and sha256: (n, 3, size, size) uint8, and what is wrong with the unusable ones.
 
     The images of unusable files are left as they came from memory.
@@ -37,7 +41,7 @@ def read_images(folder: Path, files: Sequence[tuple[str, str]], size: int) -> tu
     images, bad = torch.empty(len(files), 3, size, size, dtype=torch.uint8), []
     for i, (path, sha256) in enumerate(files):
         try:
-            images[i] = read_image(folder / path, sha256, size)
+            images[i] = read_image(folder / path, sha256, size, stretched)
         except OSError as error:  # the reasons of open_picture are OSErrors too
             bad.append(f"{path} ({error.strerror or error})")
     return images, bad
@@ -67,7 +71,7 @@ def decode_folder(manifest: Manifest) -> torch.Tensor:
     images, bad = torch.empty(len(files), 3, size, size, dtype=torch.uint8), []
     for start in progress(range(0, len(files), CHUNK), "decoding"):
         rows = slice(start, start + CHUNK)
-        images[rows], wrong = read_images(folder, files[rows], size)
+        images[rows], wrong = read_images(folder, files[rows], size, manifest.head.stretched)
         bad += wrong
     check_usable(manifest, bad)
     return images

@@ -78,9 +78,10 @@ class Head(_Strict):
 
     class_ids : rows of a packaged head that are kept, in class order.
     weights : a package of `models.pretrained.WEIGHTS`, imported weights, or `source`: trained here on source images.
-        `none`, as the model may be, until `manifest network` names them.
+        `none`, as the model may be, until `manifest network` names them. Imported ones without a head get a new one.
     backbone : imported weights without a head, from which the training on source images starts; None for random ones.
     rows : the name of another benchmark whose body this one shares, such as the same images for another network.
+    stretched : image files are resized to squares whole; else their shorter side is, and the centre cropped.
     recipe : the entry of `benchmarks.BENCHMARKS` whose recipes it takes; None for those of its builder.
     """
 
@@ -101,6 +102,7 @@ class Head(_Strict):
     sha256: str
     backbone: FileName | None = _later()
     rows: FileName | None = _later()
+    stretched: bool = _later(False)
     recipe: str | None = _later()
 
 

@@ -30,7 +30,8 @@ class StreamedImages:
 
     def __init__(self, manifest: Manifest):
         self._manifest, self._listed = manifest, listed_files(manifest)
-        self._reader = _Reader(paths.image_folder(manifest.head.source), manifest.head.image_size)
+        head = manifest.head
+        self._reader = _Reader(paths.image_folder(head.source), head.image_size, head.stretched)
 
     @property
     def shape(self) -> torch.Size:
@@ -75,9 +76,10 @@ class _Reader:
 
     folder: Path
     size: int
+    stretched: bool
 
     def __getitems__(self, listed: list[tuple[str, str]]) -> tuple[np.ndarray, list[str]]:
-        images, bad = read_images(self.folder, listed, self.size)
+        images, bad = read_images(self.folder, listed, self.size, self.stretched)
         return images.numpy(), bad
 
 

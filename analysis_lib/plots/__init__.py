@@ -27,6 +27,7 @@ from .series import draw_by_checkpoint, draw_by_epoch, draw_changes, draw_interv
 from .style import new_axes, save_figure
 from .temporal import draw_accuracy_by_period, draw_by_period
 from .toy import draw_region_legend, draw_toy_displacement, draw_toy_grid, draw_toy_regions
+from .vtab import draw_vtab
 from .widgets import gamma_figure, gamma_slider
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "draw_toy_regions",
     "draw_update_similarity",
     "draw_view",
+    "draw_vtab",
     "draw_wise",
     "gamma_figure",
     "gamma_slider",

@@ -29,6 +29,7 @@ from .petl import (
 )
 from .speed import half_accuracy, speed, speed_made_on
 from .temporal import temporal, temporal_claims
+from .vtab import vtab_1k
 
 # counts, names and single measurements: no n to tell
 WITHOUT_MEANS = {
@@ -84,6 +85,7 @@ TABLES = {
         petl_memory,
         processors,
         processors_before,
+        vtab_1k,
     )
 }
 TABLES |= WITHOUT_MEANS
