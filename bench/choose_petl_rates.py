@@ -1,6 +1,6 @@
 """How the learning rates of parameter-efficient methods were chosen: `studies.petl_choice`, on development seeds.
 
-Every method gets the same five rates. The rate with the largest area under the seen-absent curve is taken, on images of
+Every method gets the same six rates. The rate with the largest area under the seen-absent curve is taken, on images of
 seen classes alone: a third of them plays the absent ones. What is chosen stands in the benchmark's `petl_rates`. No
 test image and no reported seed has a say.
 

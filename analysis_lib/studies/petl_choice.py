@@ -16,7 +16,7 @@ from ..runs.run_set import RunSet
 from .method_choice import score
 from .petl import by_method, compared
 
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 
 def candidates(spec: RunSpec, profile: str) -> list[RunSpec]:
