@@ -19,7 +19,7 @@ from ..methods import method_of
 from ..models.batchnorm import batchnorms
 from ..models.gamma_bias import placed
 from ..training.loop import train, train_epoch
-from ..training.method import TrainingData
+from ..training.method import Method, TrainingData
 from ..training.optimizers import parameter_groups
 from .fold_recipe import FoldRecipe
 
@@ -64,9 +64,7 @@ def fine_tuned(
             raise UserError(
                 f"the device has no memory to train on a batch of {spec.batch_size}; use a smaller batch size"
             ) from None
-    plain = copy.deepcopy(pretrained)
-    plain.load_state_dict(method.plain_state(network))
-    return plain.eval()
+    return _plain(pretrained, method, network)
 
 
 def check_method(pretrained: nn.Module, labels: torch.Tensor, input_size: tuple[int, ...], recipe: FoldRecipe) -> None:
@@ -86,7 +84,7 @@ def check_method(pretrained: nn.Module, labels: torch.Tensor, input_size: tuple[
             method.prepare(network, data)
             trained = parameter_groups(network, spec)
             train_epoch(network, method, None, data, spec, 1)
-            method.plain_state(network)
+            _plain(pretrained, method, network)
         except UserError:
             raise
         # whatever a method may stumble over in an architecture that it was not written for
@@ -98,6 +96,13 @@ def check_method(pretrained: nn.Module, labels: torch.Tensor, input_size: tuple[
             ) from None
     if not trained and not batchnorms(network):
         raise UserError(f"{recipe.method} finds nothing to train in {arch}; choose another method")
+
+
+def _plain(pretrained: nn.Module, method: Method, network: nn.Module) -> nn.Module:
+    """A copy of the pre-trained model with the weights that give the trained network's logits, in eval mode."""
+    plain = copy.deepcopy(pretrained)
+    plain.load_state_dict(method.plain_state(network))
+    return plain.eval()
 
 
 def _own_noise(network: nn.Module) -> AbstractContextManager:

@@ -10,14 +10,14 @@ from analysis_lib.models.petl.inserted import inserted_parameters
 D, DEPTH, GRID = 16, 3, (3, 2)  # width, blocks, and patches of 8 pixels
 VARIANTS = {
     "usual": {},
-    "layer scale, query norm": {"init_values": 0.5, "qk_norm": True},
+    "layer scale, query norm": {"init_values": 0.5, "qk_norm": True, "scale_attn_norm": True, "scale_mlp_norm": True},
     "registers": {"reg_tokens": 2, "no_embed_class": True},
     "mean of patches": {"global_pool": "avg"},
     "no class token": {"global_pool": "avg", "class_token": False},
     "attention pooling": {"global_pool": "map", "class_token": False},
     "as CLIP": {"pre_norm": True, "act_layer": "quick_gelu"},  # and no bias of the patch embedding
     "any size": {"dynamic_img_size": True},
-    "no bias": {"qkv_bias": False},
+    "no bias": {"qkv_bias": False, "proj_bias": False},
     "no last norm": {"final_norm": False},
 }
 INSERTING = [  # into blocks, leaving the head as it is

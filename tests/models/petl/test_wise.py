@@ -76,3 +76,8 @@ def test_another_head_or_number_is_one_sentence():
         interpolated(vit(num_classes=6).state_dict(), trained("lora"), 0.5)
     with pytest.raises(UserError, match=r"^alpha is 1.5; give a number in 0..1"):
         interpolated(vit().state_dict(), trained("lora"), 1.5)
+
+
+def test_queries_that_change_the_head_have_nothing_between():
+    with pytest.raises(UserError, match=r"^no network lies between .* with Queries \(inserted at blocks.0\); choose a"):
+        interpolated(vit().state_dict(), with_inserted("vqt", trained=False), 0.5)
