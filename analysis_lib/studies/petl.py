@@ -63,9 +63,10 @@ def by_name(spec: RunSpec, profile: str) -> dict[str, RunSpec]:
 
 
 def specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """The runs of every method and seed. In the profile `full`, the methods of `SHORT` have folds over classes too."""
+    """The runs of the profile, and those of every method. In `full`, the methods of `SHORT` have folds over classes."""
     found = []
     for spec in plan(benchmark, profile, seeds):
+        found.append(spec)
         for name, run in by_name(spec, profile).items():
             found += [run, *(third_specs(run) if profile == "full" and name in SHORT else [])]
     return list(dict.fromkeys(found))

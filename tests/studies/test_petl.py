@@ -48,6 +48,7 @@ def test_a_method_has_the_benchmarks_optimiser_and_its_own_rate():
 def test_in_full_the_short_list_has_folds():
     full = petl.specs("digits", "full", [0])
     names = petl.compared("digits_cnn", "full")
+    assert set(plan("digits", "full", [0])) <= set(full)
     assert len(full) == len(set(full)) and {spec.method for spec in full} == set(names)
     folds = [spec.method for spec in full if spec.validation]
     assert sorted(folds) == sorted(3 * [name for name in names if name in petl.SHORT])
