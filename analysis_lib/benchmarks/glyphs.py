@@ -223,9 +223,21 @@ VIT_SOURCE = {"epochs": 30, "lr": 1e-3, "batch_size": 64, "optimizer": "adamw", 
 RECIPES = {"smoke": {"epochs": 1, "lr": 2e-2}, "default": {"epochs": 5, "lr": 2e-2}, "full": {"epochs": 5, "lr": 2e-2}}
 GRIDS = {"smoke": Grid((2e-2,), (1,)), "default": Grid((5e-3, 2e-2), (5,)), "full": Grid((2e-3, 5e-3, 2e-2), (5, 10))}
 PETL_RECIPE = {"optimizer": "adamw", "warmup": 0.1}
+PETL_RATES = {  # chosen by bench/choose_petl_rates.py
+    **dict.fromkeys(("finetune", "selected", "pfeiffer_random", "repadapter", "vpt_deep"), 1e-3),
+    **dict.fromkeys(("linear_probe", "bitfit_head", "normalisation", "difffit", "ssf", "vpt_shallow"), 3e-3),
+    **dict.fromkeys(("lora", "houlsby", "pfeiffer", "adaptformer", "convpass", "fact_tt", "fact_tk"), 3e-3),
+    **dict.fromkeys(("vqt", "head2toe", "vqt_select"), 1e-2),
+}
 
 BENCHMARK = Benchmark(build_images, handwriting, source_recipe=RESNET_SOURCE, recipes=RECIPES, grids=GRIDS)
 VIT = Benchmark(
-    build_images, handwriting_vit, source_recipe=VIT_SOURCE, recipes=RECIPES, grids=GRIDS, petl_recipe=PETL_RECIPE
+    build_images,
+    handwriting_vit,
+    source_recipe=VIT_SOURCE,
+    recipes=RECIPES,
+    grids=GRIDS,
+    petl_recipe=PETL_RECIPE,
+    petl_rates=PETL_RATES,
 )
 TO_DISPLAY = Benchmark(build_images, display, source_recipe=RESNET_SOURCE, recipes=RECIPES, grids=GRIDS)
