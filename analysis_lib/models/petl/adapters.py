@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ...core.options import count, part, positive
-from .blocks import ALL, blocks_of
+from ...core.options import count, positive
+from .blocks import blocks_of
 from .inserted import Inserted, attach
-from .technique import Technique
+from .technique import InBlocks
 
 SMALL = 1e-6  # spread of the biases of random adapters
 
@@ -80,14 +80,10 @@ class ParallelBottleneck(Bottleneck):
 
 
 @dataclass
-class Houlsby(Technique):
+class Houlsby(InBlocks):
     """Random adapters behind the attention and behind the MLP of every block. Source: Houlsby et al. 2019."""
 
     title = "Houlsby adapters"
-    rank: int = count(8)
-    scale: float = positive(1.0)
-    dropout: float = part(0.1)
-    blocks: str = ALL
 
     def insert(self, model: nn.Module, generator: torch.Generator) -> None:
         for block in blocks_of(model, self.title, self.blocks):
@@ -97,14 +93,10 @@ class Houlsby(Technique):
 
 
 @dataclass
-class PfeifferRandom(Technique):
+class PfeifferRandom(InBlocks):
     """Random adapters behind the MLP of every block. Source: Pfeiffer et al. 2021."""
 
     title = "Pfeiffer adapters, random start"
-    rank: int = count(8)
-    scale: float = positive(1.0)
-    dropout: float = part(0.1)
-    blocks: str = ALL
     bottleneck = RandomBottleneck
 
     def insert(self, model: nn.Module, generator: torch.Generator) -> None:
@@ -122,7 +114,7 @@ class Pfeiffer(PfeifferRandom):
 
 
 @dataclass
-class AdaptFormer(Technique):
+class AdaptFormer(InBlocks):
     """A bottleneck beside the MLP of every block, on what enters the block's second normalisation.
 
     Source: Chen et al. 2022.
@@ -131,8 +123,6 @@ class AdaptFormer(Technique):
     title = "AdaptFormer"
     rank: int = count(64)
     scale: float = positive(0.1)
-    dropout: float = part(0.1)
-    blocks: str = ALL
 
     def insert(self, model: nn.Module, generator: torch.Generator) -> None:
         for block in blocks_of(model, self.title, self.blocks):

@@ -7,10 +7,9 @@ import torch
 from torch import nn
 
 from ...core.errors import UserError
-from ...core.options import count, part, positive
-from .blocks import ALL, blocks_of
+from .blocks import blocks_of
 from .inserted import Inserted, attach
-from .technique import Technique
+from .technique import InBlocks
 
 
 def quick_gelu(x: torch.Tensor) -> torch.Tensor:
@@ -55,17 +54,13 @@ class ConvBypass(Inserted):
 
 
 @dataclass
-class ConvPass(Technique):
+class ConvPass(InBlocks):
     """A convolutional bypass beside the attention and beside the MLP of every block, on what enters them.
 
     Source: Jie and Deng 2022.
     """
 
     title = "ConvPass"
-    rank: int = count(8)
-    scale: float = positive(1.0)
-    dropout: float = part(0.1)
-    blocks: str = ALL
 
     def insert(self, model: nn.Module, generator: torch.Generator) -> None:
         blocks = blocks_of(model, self.title, self.blocks)

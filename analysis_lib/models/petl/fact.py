@@ -45,13 +45,15 @@ class TuckerFactors(Factors):
 class FactoredChange(Inserted):
     """Adds scale * x U T V to the output y of a linear layer from `inputs` * D to `outputs` * D channels.
 
-    T holds a matrix (r, r) for each of these D x D parts of the weight. What V adds at the start is 0.
+    T holds a matrix (r, r) for each of these D x D parts of the weight, which are numbered through all layers from
+    `first` on. What V adds at the start is 0.
     """
 
-    def __init__(self, factors: Factors, inputs: int, outputs: int, scale: float, dropout: float):
+    def __init__(self, factors: Factors, inputs: int, outputs: int, scale: float, dropout: float, first: int):
         super().__init__()
         self.factors = (factors,)  # in a tuple, so that it stays a submodule of the network alone
         self.inputs, self.outputs, self.scale = inputs, outputs, scale
+        self.numbers = slice(first, first + inputs * outputs)
         self.dropout = nn.Dropout(dropout)
 
     def cores(self) -> torch.Tensor:
@@ -73,8 +75,8 @@ class FactoredChange(Inserted):
 class TrainChange(FactoredChange):
     """The matrices are the layer's own."""
 
-    def __init__(self, factors: Factors, inputs: int, outputs: int, scale: float, dropout: float):
-        super().__init__(factors, inputs, outputs, scale, dropout)
+    def __init__(self, factors: Factors, inputs: int, outputs: int, scale: float, dropout: float, first: int):
+        super().__init__(factors, inputs, outputs, scale, dropout, first)
         rank = factors.u.shape[1]
         self.matrices = nn.Parameter(torch.empty(inputs, rank, outputs, rank))
 
@@ -87,15 +89,11 @@ class TrainChange(FactoredChange):
 
 
 class TuckerChange(FactoredChange):
-    """The matrices are the shared core, weighted by the columns from `first` on."""
-
-    def __init__(self, factors: TuckerFactors, inputs: int, outputs: int, scale: float, dropout: float, first: int):
-        super().__init__(factors, inputs, outputs, scale, dropout)
-        self.own = slice(first, first + inputs * outputs)
+    """The matrices are the shared core, weighted by columns of the layer's own."""
 
     def cores(self) -> torch.Tensor:
         (factors,) = self.factors
-        matrices = torch.einsum("rsk,km->mrs", factors.core, factors.columns[:, self.own])
+        matrices = torch.einsum("rsk,km->mrs", factors.core, factors.columns[:, self.numbers])
         return matrices.unflatten(0, (self.inputs, self.outputs)).transpose(1, 2)
 
 
@@ -119,13 +117,9 @@ def _parts(model: nn.Module, title: str) -> list[tuple[nn.Linear, int, int]]:
 
 
 @dataclass
-class FacTTT(Technique):
-    """Changes of all linear layers as a tensor train: U and V are shared, the matrices between them are not.
+class FacT(Technique):
+    """Changes of all linear layers of all blocks in shared factors, of `rank` channels. Source: Jie and Deng 2023."""
 
-    Source: Jie and Deng 2023.
-    """
-
-    title = "FacT-TT"
     folds = True
     rank: int = count(16)
     scale: float = positive(1.0)
@@ -133,30 +127,36 @@ class FacTTT(Technique):
 
     def insert(self, model: nn.Module, generator: torch.Generator) -> None:
         parts = _parts(model, self.title)
-        factors = Factors(model.embed_dim, self.rank)
-        add(model, factors, generator)
-        for linear, inputs, outputs in parts:
-            attach(linear, TrainChange(factors, inputs, outputs, self.scale, self.dropout), generator)
-
-
-@dataclass
-class FacTTK(Technique):
-    """Changes of all linear layers in Tucker's form: U, V and a core are shared; each matrix has a column of weights.
-
-    Source: Jie and Deng 2023.
-    """
-
-    title = "FacT-TK"
-    folds = True
-    rank: int = count(16)
-    scale: float = positive(1.0)
-    dropout: float = part(0.1)
-
-    def insert(self, model: nn.Module, generator: torch.Generator) -> None:
-        parts = _parts(model, self.title)
-        factors = TuckerFactors(model.embed_dim, self.rank, sum(inputs * outputs for _, inputs, outputs in parts))
+        factors = self.factors(model.embed_dim, sum(inputs * outputs for _, inputs, outputs in parts))
         add(model, factors, generator)
         first = 0
         for linear, inputs, outputs in parts:
-            attach(linear, TuckerChange(factors, inputs, outputs, self.scale, self.dropout, first), generator)
+            change = self.change(factors, inputs, outputs, self.scale, self.dropout, first)
+            attach(linear, change, generator)
             first += inputs * outputs
+
+    def factors(self, channels: int, matrices: int) -> Factors:
+        """The factors that all layers share, for so many matrices of D x D."""
+        raise NotImplementedError
+
+
+@dataclass
+class FacTTT(FacT):
+    """FacT as a tensor train: U and V are shared, the matrices between them are not."""
+
+    title = "FacT-TT"
+    change = TrainChange
+
+    def factors(self, channels: int, matrices: int) -> Factors:
+        return Factors(channels, self.rank)
+
+
+@dataclass
+class FacTTK(FacT):
+    """FacT in Tucker's form: U, V and a core are shared; each matrix has a column of weights."""
+
+    title = "FacT-TK"
+    change = TuckerChange
+
+    def factors(self, channels: int, matrices: int) -> Factors:
+        return TuckerFactors(channels, self.rank, matrices)

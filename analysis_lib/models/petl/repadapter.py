@@ -6,10 +6,9 @@ import torch
 from torch import nn
 
 from ...core.errors import UserError
-from ...core.options import count, part, positive
-from .blocks import ALL, blocks_of
+from .blocks import blocks_of
 from .inserted import Inserted, attach
-from .technique import Technique
+from .technique import InBlocks
 
 GROUPS = 2  # of the second layer
 
@@ -43,7 +42,7 @@ class LinearBottleneck(Inserted):
 
 
 @dataclass
-class RepAdapter(Technique):
+class RepAdapter(InBlocks):
     """A linear bottleneck between normalisation and attention, and between normalisation and MLP, of every block.
 
     rank : even. Source: Luo et al. 2023. Raises UserError for an odd rank.
@@ -51,10 +50,6 @@ class RepAdapter(Technique):
 
     title = "RepAdapter"
     folds = True
-    rank: int = count(8)
-    scale: float = positive(1.0)
-    dropout: float = part(0.1)
-    blocks: str = ALL
 
     def insert(self, model: nn.Module, generator: torch.Generator) -> None:
         if self.rank % GROUPS:

@@ -1,10 +1,14 @@
 """Technique, the base class of parameter-efficient fine-tuning: what is inserted into a network, and what trains."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import nn
+
+from ...core.options import count, part, positive
+from .blocks import ALL
 
 
 class Technique:
@@ -24,3 +28,16 @@ class Technique:
     def trained(self, model: nn.Module) -> Iterable[nn.Parameter]:
         """The network's own weights, beside its head, that train. Raises UserError as `insert`."""
         return ()
+
+
+@dataclass
+class InBlocks(Technique):
+    """A technique with a module of `rank` channels in blocks, whose change is multiplied by `scale`.
+
+    dropout : within the module. blocks : their numbers, as in `blocks.chosen`, or all.
+    """
+
+    rank: int = count(8)
+    scale: float = positive(1.0)
+    dropout: float = part(0.1)
+    blocks: str = ALL

@@ -85,9 +85,14 @@ def choices(found: pd.DataFrame, named: Callable[[str], str], values: str) -> st
 
 def method_costs(ref) -> str:
     """What a step costs, relative to plain fine-tuning, on the machine of the reference."""
+    return costs(ref.table("11_costs"), named)
+
+
+def costs(found: pd.DataFrame, named: Callable[[str], str]) -> str:
+    """A row for each method: the time of a step as a multiple of plain fine-tuning's, and its further memory."""
     rows = [
         [named(row["method"]), number(row["times"]), number(row["extra_mb"], digits=0, sign=True)]
-        for _, row in ref.table("11_costs").iterrows()
+        for _, row in found.iterrows()
     ]
     return table(rows, ["n = 1 process, 5 steps", "time of a step", "more memory (MB)"])
 

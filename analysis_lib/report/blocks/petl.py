@@ -10,7 +10,7 @@ from ...models.petl.inserted import inserted_parameters
 from ...studies.petl import TITLES
 from ..markdown import interval, number, table
 from .cells import PERCENT, STAR, find, maybe, seeds
-from .methods import choices
+from .methods import choices, costs
 
 NCM = "ncm (oracle)"
 REFERENCE_NETWORK = "vit_base_patch16_224"
@@ -143,11 +143,7 @@ def petl_choice(ref) -> str:
 
 def petl_costs(ref) -> str:
     """What a step costs, relative to full fine-tuning, on the machine of the reference."""
-    rows = [
-        [named(row["method"]), number(row["times"]), number(row["extra_mb"], digits=0, sign=True)]
-        for _, row in ref.table("13_costs").iterrows()
-    ]
-    return table(rows, ["n = 1 process, 5 steps", "time of a step", "more memory (MB)"])
+    return costs(ref.table("13_costs"), named)
 
 
 def petl_memory(ref) -> str:
