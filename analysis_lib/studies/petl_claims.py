@@ -1,16 +1,21 @@
 """What is claimed about parameter-efficient methods, as decision rules that were written before the runs were read."""
 
+from collections.abc import Sequence
+
+import pandas as pd
+
 from ..analysis.gamma.estimators import NONE
 from ..analysis.stats.claims import Claim, Contrast, State
+from ..analysis.stats.sample_numbers import SampleNumbers
 from ..runs.run_set import PRE_TRAINED
 from .fine_tuning_methods import NCM
-from .method_differences import STAND_IN
+from .method_differences import STAND_IN, judged
 from .petl import FULL, TITLES
 
 SOURCE = "ours"
 
 
-def claims_about(methods: list[str]) -> tuple[Claim, ...]:
+def claims_about(methods: Sequence[str]) -> tuple[Claim, ...]:
     """Five families of decision rules: for each method, two on its own and three against full fine-tuning."""
     found = []
     for name in methods:
@@ -31,3 +36,10 @@ def claims_about(methods: list[str]) -> tuple[Claim, ...]:
         for family, words, a, b, metric in own if name == FULL else (*own, *against):
             found.append(Claim(family, f"{title} {words}", Contrast(a, b, metric), "above", 0, SOURCE))
     return tuple(found)
+
+
+def verdicts(numbers: SampleNumbers, methods: Sequence[str]) -> pd.DataFrame:
+    """The claims about every method: the columns of `claims.judge`, and method. numbers : of all of their networks."""
+    table = judged(numbers, claims_about(methods))
+    table.insert(1, "method", [contrast.a.checkpoint for contrast in table["quantity"]])
+    return table

@@ -92,14 +92,11 @@ def petl_claims(ref) -> str:
     for family, own in found.groupby("family", sort=False):
         counts = own["verdict"].value_counts()
         verdicts = [str(counts.get(verdict, 0)) for verdict in ("holds", "undecided", "does not hold")]
-        lists = [_methods(own[own["verdict"] == verdict]["claim"]) for verdict in ("holds", "does not hold")]
+        lists = [
+            ", ".join(map(named, own[own["verdict"] == verdict]["method"])) for verdict in ("holds", "does not hold")
+        ]
         rows.append([family, *verdicts, *lists])
     return table(rows, [f"family ({seeds(found)})", "holds", "undecided", "does not hold", "holds for", "does not for"])
-
-
-def _methods(claims) -> str:
-    """The methods that claims begin with."""
-    return ", ".join(title for title in TITLES.values() if any(claim.startswith(f"{title} ") for claim in claims))
 
 
 def petl_regrets(ref) -> str:
