@@ -6,6 +6,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -23,6 +24,7 @@ from ..training.optimizers import create_optimizer, parameter_groups
 from .fine_tuning_methods import PLAIN
 
 STEPS = 5
+PROCESS = Path("/proc/self/status")
 
 
 def costs(runs: dict[str, RunSpec], device: str) -> pd.DataFrame:
@@ -80,5 +82,8 @@ def peak_mb(device: torch.device) -> float:
     """The most memory in MB that this process has held so far (of the device, on a GPU)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    per_mb = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
+    if PROCESS.exists():  # Linux; its getrusage counts the process that started this one as well
+        kilobytes = next(line.split()[1] for line in PROCESS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(kilobytes) / 2**10
+    per_mb = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_mb
