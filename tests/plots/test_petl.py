@@ -1,6 +1,6 @@
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from analysis_lib import plots
 
@@ -18,7 +18,7 @@ def means():
 
 
 def test_a_method_stands_at_its_weights_and_its_mean(means):
-    _, ax = plt.subplots()
+    ax = Figure().subplots()
     trained = pd.Series({"finetune": 1000, "lora": 10, "linear_probe": 1})
     plots.draw_over_parameters(means, trained, "acc_uy", "none", ax)
     drawn = {text.get_text(): text.get_position() for text in ax.texts}
@@ -30,7 +30,7 @@ def test_a_method_stands_at_its_weights_and_its_mean(means):
 def test_the_regret_map_shows_points_and_leaves_out_what_was_not_made():
     rows = [("finetune", "none", 0.1, 3), ("finetune", "stand_in", 0.02, 3), ("lora", "none", 0.05, 3)]
     means = pd.DataFrame(rows, columns=["method", "estimator", "mean", "n"])
-    _, ax = plt.subplots()
+    ax = Figure().subplots()
     plots.draw_regret_map(means, TITLES, ax)
     assert {text.get_position(): text.get_text() for text in ax.texts} == {(0, 0): "10.0", (1, 0): "2.0", (0, 1): "5.0"}
     assert [label.get_text() for label in ax.get_yticklabels()] == ["full fine-tuning", "LoRA"]

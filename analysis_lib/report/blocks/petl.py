@@ -169,7 +169,13 @@ def petl_memory(ref) -> str:
 def petl_depths(ref) -> str:
     """In how many of the last blocks of ViT-B/16 a technique fits into the memory of VQT in all of them."""
     rows = [
-        [named(row.method), f"{row.blocks}", number(row.saved_mb, 1), number(row.next_mb, 1), number(row.vqt_mb, 1)]
+        [f"{row.queries}", number(row.vqt_mb, 1), named(row.method), f"{row.blocks}", *_mb(row.saved_mb, row.next_mb)]
         for row in ref.shared("petl_depths").itertuples()
     ]
-    return table(rows, ["technique", "blocks that fit", "MB with so many", "MB with one more", "MB of VQT"])
+    return table(
+        rows, ["queries of VQT", "its MB", "technique", "blocks that fit", "MB with so many", "MB with one more"]
+    )
+
+
+def _mb(*sizes: float) -> list[str]:
+    return [number(size, 1) for size in sizes]
