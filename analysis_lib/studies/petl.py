@@ -12,6 +12,7 @@ from functools import cache, partial
 import pandas as pd
 import torch
 
+from ..analysis.gamma.estimators import ESTIMATORS, HALVES
 from ..benchmarks import describe
 from ..core.run_spec import RunSpec
 from ..methods import METHODS, SELECTING
@@ -63,12 +64,13 @@ def by_name(spec: RunSpec, profile: str) -> dict[str, RunSpec]:
 
 
 def specs(benchmark: str, profile: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """The runs of the profile, and those of every method. In `full`, the methods of `SHORT` have folds over classes."""
+    """The runs of the profile and of all methods. Full fine-tuning has folds over classes; in `full` all of `SHORT`."""
     found = []
     for spec in plan(benchmark, profile, seeds):
         found.append(spec)
         for name, run in by_name(spec, profile).items():
-            found += [run, *(third_specs(run) if profile == "full" and name in SHORT else [])]
+            with_folds = name == FULL or profile == "full" and name in SHORT
+            found += [run, *(third_specs(run) if with_folds else [])]
     return list(dict.fromkeys(found))
 
 
@@ -83,7 +85,7 @@ def _networks(spec: RunSpec, profile: str) -> dict[str, tuple[RunSpec, int]]:
 
 
 def estimates(runs: RunSet, profile: str) -> pd.DataFrame:
-    """gamma of every method's network by each estimator that the finished runs allow.
+    """gamma of every method's network by each estimator that the finished runs allow, without those that need halves.
 
     Columns: seed, method, estimator, gamma, acc_yy, regret: what Acc_Y/Y lacks to that with gamma* (*oracle*).
     """
@@ -93,6 +95,8 @@ def estimates(runs: RunSet, profile: str) -> pd.DataFrame:
             curve = runs.curve(run, run.epochs)
             best = curve.best().acc_yy
             for estimator, gamma in calibration.gammas(runs, run).items():
+                if HALVES in ESTIMATORS[estimator].needs:
+                    continue  # they are no runs of this study
                 reached = curve.at(gamma).acc_yy
                 rows.append((spec.seed, name, estimator, gamma, reached, best - reached))
     return pd.DataFrame(rows, columns=["seed", "method", "estimator", "gamma", "acc_yy", "regret"])

@@ -52,7 +52,7 @@ def test_in_full_the_short_list_has_folds():
     assert len(full) == len(set(full)) and {spec.method for spec in full} == set(names)
     folds = [spec.method for spec in full if spec.validation]
     assert sorted(folds) == sorted(3 * [name for name in names if name in petl.SHORT])
-    assert not any(spec.validation for spec in petl.specs("digits", "smoke", [0]))
+    assert {spec.method for spec in petl.specs("digits", "smoke", [0]) if spec.validation} == {petl.FULL}
 
 
 def test_the_choice_never_sees_an_absent_class_or_a_reported_seed():
@@ -87,6 +87,9 @@ def test_the_networks_before_training_are_one(runs):
 def test_regrets_are_those_of_the_curve(runs):
     table = petl.estimates(runs, "smoke")
     by_estimator = table.set_index(["seed", "method", "estimator"])
+    assert not {"pcv"} & set(table["estimator"]), "halves are no runs of the study"
+    full = table[table["method"] == petl.FULL]
+    assert (full["estimator"] == "transported_cv").sum() == len(runs.specs)
     assert (table["regret"] >= 0).all() and (by_estimator.xs(ORACLE, level="estimator")["regret"] == 0).all()
     spec = runs.specs[0]
     run = petl.by_method(spec, "linear_probe")
