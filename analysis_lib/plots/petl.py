@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from ..analysis.gamma.estimators import ESTIMATORS
 from .methods import number_methods
@@ -46,4 +47,7 @@ def draw_over_parameters(means: pd.DataFrame, trainable: pd.Series, metric: str,
         ax.plot(x, y, "o", markersize=13, color="white", markeredgecolor=colour, zorder=3)
         ax.text(x, y, number, fontsize=7, color=colour, ha="center", va="center", zorder=4)
     ax.set(xscale="log", xlabel="trained weights, those of the head among them")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.xaxis.set_major_formatter(EngFormatter())
+    ax.xaxis.set_minor_formatter(NullFormatter())  # its labels overlap where the axis is short
     return ax
