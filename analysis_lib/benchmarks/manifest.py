@@ -187,8 +187,9 @@ def _parse_head(raw: bytes, path: Path) -> Head:
 
 def read_manifest(head_path: Path) -> Manifest:
     """The manifest of a head file and the CSV of the same name beside it. Raises UserError as `load_manifest`."""
-    body_path = head_path.with_name(f"{_read_head(head_path).rows or head_path.stem}.csv")
-    return _checked(head_path, _read(head_path), body_path, _read(body_path))
+    head_raw = _read(head_path)
+    body_path = head_path.with_name(f"{_parse_head(head_raw, head_path).rows or head_path.stem}.csv")
+    return _checked(head_path, head_raw, body_path, _read(body_path))
 
 
 @lru_cache(maxsize=4)  # checking takes a third of a second for 20,000 rows

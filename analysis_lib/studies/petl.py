@@ -5,20 +5,23 @@ Every method starts from the same network and takes as many gradient steps on th
 rates, all methods have the recipe's.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
 
 import pandas as pd
-import torch
+from torch import nn
 
 from ..analysis.gamma.estimators import ESTIMATORS, HALVES
 from ..benchmarks import describe
+from ..core.errors import UserError
 from ..core.run_spec import RunSpec
-from ..methods import METHODS, SELECTING
+from ..core.seeds import generator_for
+from ..methods import METHODS, SELECTING, create_method
+from ..methods.petl import PETL
 from ..models.create import create_model
 from ..models.petl import TECHNIQUES
-from ..models.petl.blocks import is_vision_transformer
 from ..runs.class_folds import third_specs
 from ..runs.plan import plan
 from ..runs.run_set import PRE_TRAINED, RunSet
@@ -35,16 +38,25 @@ WITHOUT_BETWEEN = ("vpt_shallow", "vpt_deep", "vqt", *SELECTING)
 
 
 def compared(model_name: str, profile: str) -> tuple[str, ...]:
-    """The methods that a profile compares on a network: fewer where it is no vision transformer of timm."""
+    """The methods that a profile compares on a network: those that find their places in it."""
     return tuple(name for name in _possible(model_name) if profile == "full" or name in SHORT)
 
 
 @cache
 def _possible(model_name: str) -> tuple[str, ...]:
-    with torch.device("meta"):
-        if is_vision_transformer(create_model(model_name, 2)):
-            return COMPARED
-    return tuple(name for name in COMPARED if getattr(METHODS[name], "any_network", True))
+    model = create_model(model_name, 2).to("meta")  # so that copies take no memory
+    return tuple(name for name in COMPARED if _fits(name, model))
+
+
+def _fits(name: str, model: nn.Module) -> bool:
+    method = create_method(name, {})
+    try:
+        if isinstance(method, PETL):
+            list(method.trained(model))
+        method.insert(copy.deepcopy(model), generator_for("tried"))
+    except UserError:
+        return False
+    return True
 
 
 def by_method(spec: RunSpec, name: str, lr: float | None = None) -> RunSpec:

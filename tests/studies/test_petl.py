@@ -28,6 +28,9 @@ def test_full_compares_every_technique_on_a_transformer_and_those_for_any_networ
     assert set(petl.compared("glyphs_vit", "full")) == every
     on_any = {"linear_probe", "finetune", "bitfit_head", "normalisation", "selected", "head2toe"}
     assert set(petl.compared("digits_cnn", "full")) == on_any
+    assert set(petl.compared("vgg11", "full")) == on_any - {"normalisation"}, "it has no normalisation"
+    unusual = set(petl.compared("vit_medium_patch16_gap_240", "full"))  # no LayerNorm of known output before its head
+    assert unusual == every - {"vqt", "vqt_select"}
     for model in ("glyphs_vit", "digits_cnn"):
         assert set(petl.compared(model, "smoke")) == set(petl.compared(model, "full")) & set(petl.SHORT)
     assert not set(TECHNIQUES) & set(SPARING), "the other study keeps its methods"

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from ...core.errors import UserError
 from ..gamma_bias import evaluating, placed
 from ..stages import channel_axis, stage_names
 from .blocks import is_vision_transformer
@@ -19,7 +20,7 @@ class PooledFeatures(Technique):
 
     Of each block of a vision transformer it gets the class token and the mean of the patches; of any other network the
     mean of every stage, see `models.stages`. start : as in `widen_head`. length : the usual length of the features that
-    enter the head, for its pre-trained start; set it before insertion.
+    enter the head, for its pre-trained start; set it before insertion. Raises UserError for a network without stages.
     """
 
     title = "pooled features of every depth"
@@ -37,6 +38,11 @@ class PooledFeatures(Technique):
 
 def _sources(model: nn.Module) -> list[Source]:
     if not is_vision_transformer(model):
+        if not getattr(model, "feature_info", None):
+            raise UserError(
+                f"pooled features need the stages that timm lists in `feature_info`, and {type(model).__name__} lists "
+                "none; choose another method"
+            )
         return [(model.get_submodule(name), partial(_mean_of_positions, model)) for name in stage_names(model)]
     pools = [partial(_mean_of_patches, model.num_prefix_tokens)]
     if model.has_class_token:

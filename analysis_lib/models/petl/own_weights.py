@@ -77,6 +77,8 @@ class Selected(Technique):
     def trained(self, model: nn.Module) -> Iterable[nn.Parameter]:
         if self.part == WHOLE:
             stages = [model.get_submodule(name) for name in stage_places(model)]
+            if not stages:
+                raise UserError(f"{self.title} finds no blocks in {type(model).__name__}; choose another method")
             return [p for stage in chosen(stages, self.title, self.blocks) for p in stage.parameters()]
         if self.part not in PLACES:
             raise unknown(f"part of {self.title}", self.part, [WHOLE, *PLACES])

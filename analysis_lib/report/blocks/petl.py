@@ -2,19 +2,19 @@
 
 import torch
 
-from ...analysis.gamma.estimators import ESTIMATORS, NONE, ORACLE
+from ...analysis.gamma.estimators import ESTIMATORS, MATCHED, NONE, ORACLE
 from ...core.seeds import generator_for
 from ...models.create import create_model
 from ...models.petl import TECHNIQUES
 from ...models.petl.inserted import inserted_parameters
+from ...studies.fine_tuning_methods import NCM
 from ...studies.petl import TITLES
 from ..markdown import interval, number, table
 from .cells import PERCENT, STAR, find, maybe, seeds
 from .methods import choices, costs
 
-NCM = "ncm (oracle)"
 REFERENCE_NETWORK = "vit_base_patch16_224"
-ESTIMATED = (NONE, "alg", "max_gap", "stand_in", "pcv_thirds", "transported_cv", "matched_share (transductive)")
+ESTIMATED = (NONE, "alg", "max_gap", "stand_in", "pcv_thirds", "transported_cv", MATCHED)
 
 
 def named(method: str) -> str:
@@ -39,12 +39,12 @@ def petl_parameters(ref) -> str:
 
 def petl_methods(ref) -> str:
     """Every method: trained weights, accuracies without and with shifts, gamma*, AUSUC, and NCM."""
-    found, costs = ref.table("13_methods"), ref.table("13_costs").set_index("method")["trainable"]
+    found, weights = ref.table("13_methods"), ref.table("13_costs").set_index("method")["trainable"]
     area = found.query("metric == 'ausuc' and treatment == 'none'").sort_values("mean", ascending=False)
     rows = []
     for name in area["method"]:
         own = found[found["method"] == name]
-        trained = f"{costs[name]:,}" if name in costs else ""
+        trained = f"{weights[name]:,}" if name in weights else ""
         plain = [maybe(own, treatment=NONE, metric=metric, **PERCENT) for metric in ("acc_sy", "acc_uy", "acc_yy")]
         shifted = [maybe(own, treatment=way, metric="acc_yy", **PERCENT) for way in ("stand_in", ORACLE)]
         gamma = maybe(own, treatment=ORACLE, metric="gamma")
