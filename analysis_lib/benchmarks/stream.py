@@ -1,8 +1,6 @@
 """Images that are decoded from their files when they are needed, ahead of time by worker processes."""
 
 import multiprocessing
-import os
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..core import paths, resources
+from ..core.workers import end_with_parent
 from .folder import check_usable, listed_files, read_images
 from .manifest import Manifest
 
@@ -54,7 +53,7 @@ class StreamedImages:
             self._reader,
             batch_sampler=map(self._files, batches),
             collate_fn=_as_it_is,
-            worker_init_fn=_end_with_parent,
+            worker_init_fn=end_with_parent,  # torch watches another process, from which it was forked
             num_workers=min(resources.worker_processes(), len(batches)),
             multiprocessing_context=forks,
             generator=torch.Generator(),  # else it would draw from the stream that dropout draws from
@@ -85,16 +84,6 @@ class _Reader:
 
 def _as_it_is(batch):
     return batch
-
-
-def _end_with_parent(worker: int) -> None:
-    """Let this worker end when the process that uses it is killed; torch watches another, from which it was forked."""
-
-    def wait() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def in_order(images: torch.Tensor | StreamedImages, batches: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:

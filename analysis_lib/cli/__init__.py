@@ -4,6 +4,7 @@ A verb imports its libraries only when it runs, so `--help` and a mistyped optio
 """
 
 import argparse
+import signal
 import sys
 
 from ..core.errors import UserError
@@ -25,15 +26,28 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends the program as Ctrl-C does, so that what it started ends too and nothing half-written stays."""
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb. Returns 0 for success, 2 after an error that the user can fix, and 130 after an interruption."""
+    """Run one verb.
+
+    Returns 0 for success, 2 after an error that the user can fix, and what shells give to a program that a signal ends:
+    130 after Ctrl-C and 143 after SIGTERM.
+    """
     parsed = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         parsed.act(parsed)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
-        return 130
+        return 143 if isinstance(interruption, Terminated) else 130
     return 0
+
+
+def _terminate(*_) -> None:
+    raise Terminated

@@ -1,6 +1,7 @@
 """Atomic writing, reading, caching and locking of files.
 
-Each file is written under a temporary name and then renamed, so it is complete or absent. A run directory is missing,
+Each file is written under a temporary name and then renamed, so it is complete or absent; what a killed process left
+goes when the file is written again. A run directory is missing,
 partial or done; `done` is its last file. Nothing is pickled.
 """
 
@@ -8,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import glob
 import json
 import os
 from collections.abc import Callable
@@ -51,25 +54,32 @@ def writing(path: Path):
 def replacing(path: Path):
     """Yield a temporary path beside `path`. It replaces `path` if the block succeeds and is removed if it fails.
 
-    Raises UserError as `writing` does.
+    What killed processes left of the same file is removed first. Raises UserError as `writing` does.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        _remove_abandoned(path)
+        with open(temporary, "wb") as held:
+            with contextlib.suppress(OSError):  # a file system without locks: there, nothing counts as abandoned
+                fcntl.flock(held, fcntl.LOCK_EX)
+            try:
+                yield temporary
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
 
 
-def remove_temporary(folder: Path, name: str = "*") -> None:
-    """Remove the temporary files of a killed process, of all files or of those called `name`.
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files of `path` whose writers were killed: the system has released their locks.
 
-    Call it while holding the lock of what it removes.
+    What a writer put beside its temporary file, under a longer name, goes with it.
     """
-    for leftover in folder.rglob(f".{name}{TEMPORARY}"):
-        leftover.unlink()
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
+        with contextlib.suppress(OSError), left.open("r+b") as file:  # OSError: its writer lives, or it has just ended
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for part in left.parent.glob(f"{glob.escape(left.name)}*"):
+                part.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -127,7 +137,6 @@ def cached(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str,
     if not path.exists():
         with locked(f"{path.parent.name}-{path.stem}"):
             if not path.exists():
-                remove_temporary(path.parent, f"{path.name}.*")  # other files in the folder have other locks
                 write_tensors(path, make())
     return read_tensors(path)
 

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
 from . import files, paths
@@ -23,7 +22,9 @@ def npm_archive(package: str, version: str, integrity: str) -> Path:
     """
     path = paths.npm_archive(package, version)
     if not path.exists():
-        _npm_pack(f"{package}@{version}", path)
+        with files.locked(path.stem):
+            if not path.exists():
+                _npm_pack(f"{package}@{version}", path)
     digest = "sha512-" + base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
     if digest != integrity:
         raise UserError(
@@ -41,12 +42,14 @@ def _npm_pack(name: str, path: Path) -> None:
         )
     log(f"downloading {name}")
     with files.writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        folder = path.with_name(f".{path.name}{files.TEMPORARY}")
+        shutil.rmtree(folder, ignore_errors=True)  # what a killed process left
+        folder.mkdir(parents=True)
+        try:
             result = subprocess.run(
                 [npm, "pack", "--loglevel=error", name], check=False, cwd=folder, capture_output=True, text=True
             )
-            archives = list(Path(folder).glob("*.tgz"))
+            archives = list(folder.glob("*.tgz"))
             if result.returncode or len(archives) != 1:
                 errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
                 reason = errors[0] if errors else "no archive came"
@@ -54,6 +57,8 @@ def _npm_pack(name: str, path: Path) -> None:
                     f"npm could not download {name} ({reason}); check the network and run the same command again"
                 )
             archives[0].replace(path)
+        finally:
+            shutil.rmtree(folder)
 
 
 def npm_json(package: str, version: str, integrity: str, member: str) -> dict:

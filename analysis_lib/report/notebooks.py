@@ -67,7 +67,7 @@ def run_notebook(notebook: Path, output: Path, settings: list[str]) -> None:
     os.environ[HEADLESS] = "1"  # the kernel inherits it
     failed = output.with_suffix(".failed.ipynb")
     with files.replacing(output) as temporary:
-        draft = temporary.with_suffix(".ipynb")
+        draft = temporary.with_name(f"{temporary.name}.ipynb")  # papermill knows the format by the name
         try:
             papermill.execute_notebook(
                 notebook,

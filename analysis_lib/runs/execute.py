@@ -67,7 +67,7 @@ def execute(spec: RunSpec, device: str | None = None) -> str:
 
 
 def _begin(spec: RunSpec, device: torch.device) -> None:
-    """Write the spec and the environment, and remove a killed process's files. Raises UserError on another device."""
+    """Write the spec and the environment. Raises UserError on another device."""
     environment = {"device": device.type, "threads": torch.get_num_threads(), "versions": versions()}
     share = processes.share()
     if share.world > 1:
@@ -80,7 +80,6 @@ def _begin(spec: RunSpec, device: torch.device) -> None:
         )
     if not share.is_first:
         return
-    files.remove_temporary(paths.run(spec.run_id))
     files.write_json(paths.run_spec(spec.run_id), asdict(spec))
     files.write_json(begun, environment)
     log(f"{spec.run_id} on {device.type}")

@@ -4,8 +4,6 @@ import resource
 import statistics
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +14,7 @@ from ..benchmarks.manifest import load_manifest
 from ..core.device import deterministic, pick_device, reuse_memory
 from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for
+from ..core.workers import in_own_process
 from ..methods import method_of
 from ..models.create import create_model
 from ..runs.execute import initial_weights, training_data
@@ -38,8 +37,7 @@ def costs(runs: dict[str, RunSpec], device: str) -> pd.DataFrame:
     """
     rows = []
     for name, run in runs.items():
-        with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (torch.get_num_threads(),)) as pool:
-            rows.append((name, *pool.submit(measure, run, device).result()))
+        rows.append((name, *in_own_process(measure, run, device)))
     table = pd.DataFrame(rows, columns=["method", "trainable", "seconds", "memory_mb"])
     plain = table.set_index("method").loc[PLAIN]
     table["times"] = table["seconds"] / plain["seconds"]

@@ -7,9 +7,7 @@ counted tensor by tensor, so it is the same on every processor; seconds and peak
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 
 import pandas as pd
 import torch
@@ -18,6 +16,7 @@ from torch import nn
 from ..core.device import deterministic, pick_device, reuse_memory
 from ..core.run_spec import RunSpec
 from ..core.seeds import generator_for
+from ..core.workers import in_own_process
 from ..methods import create_method
 from ..models.create import create_model
 from ..training.method import TrainingData
@@ -120,8 +119,7 @@ def footprints(case: Case, names: Sequence[str] = COMPARED, device_name: str | N
     """
     rows = []
     for name in names:
-        with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (torch.get_num_threads(),)) as pool:
-            rows.append(pool.submit(measure, case, name, device_name).result())
+        rows.append(in_own_process(measure, case, name, device_name))
     table = pd.DataFrame(rows)
     reference = table.set_index("method").loc[REFERENCE]
     table["times_saved"] = table["saved_mb"] / reference["saved_mb"]

@@ -7,13 +7,13 @@ import pkgutil
 import re
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import nbformat
 from sphinx.cmd.build import build_main
 
 import analysis_lib as package
+from analysis_lib.core import files
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -104,7 +104,7 @@ def fetched_from_outside(site: Path) -> list[str]:
 def main(benchmark: str, executed: str = "", site: str = "") -> int:
     """Write the site whole or not at all: 0 when it is there, 1 where a page must be mended, 2 without notebooks."""
     executed = Path(executed or REPOSITORY / "executed" / benchmark)
-    site = Path(site or REPOSITORY / "site")
+    site = Path(site or REPOSITORY / "site").resolve()
     notebooks = [path for path in executed.glob("*.ipynb") if path.name.count(".") == 1]  # no drafts, none that failed
     if not notebooks:
         print(
@@ -113,20 +113,33 @@ def main(benchmark: str, executed: str = "", site: str = "") -> int:
             file=sys.stderr,
         )
         return 2
-    with tempfile.TemporaryDirectory() as folder:
-        source, html = Path(folder).resolve() / "source", Path(folder).resolve() / "html"
-        gather_pages(source)
-        gather_notebooks(notebooks, source / "notebooks")
-        write_reference(source / "api")
-        add_contents(source, benchmark)
-        options = ["-q", "-W", "--keep-going", "-c", str(HERE), "-d", f"{folder}/doctrees"]
-        if build_main([*options, str(source), str(html)]):
-            return 1
-        if outside := fetched_from_outside(html):
-            print("error: the site must work offline, but loads from outside:", *outside, sep="\n", file=sys.stderr)
-            return 1
-        shutil.rmtree(site, ignore_errors=True)
-        shutil.copytree(html, site, ignore=shutil.ignore_patterns(".buildinfo", "_sources"))
+    work = site.with_name(f".{site.name}.tmp")
+    with files.locked("site"):
+        shutil.rmtree(work, ignore_errors=True)  # what a killed process left
+        try:
+            return build(benchmark, notebooks, work, site)
+        finally:
+            shutil.rmtree(work)
+
+
+def build(benchmark: str, notebooks: list[Path], work: Path, site: Path) -> int:
+    """Build the site in the folder `work`, then put it in the place of the old one. Returns as `main`."""
+    source, html = work / "source", work / "html"
+    gather_pages(source)
+    gather_notebooks(notebooks, source / "notebooks")
+    write_reference(source / "api")
+    add_contents(source, benchmark)
+    options = ["-q", "-W", "--keep-going", "-c", str(HERE), "-d", str(work / "doctrees")]
+    if build_main([*options, str(source), str(html)]):
+        return 1
+    if outside := fetched_from_outside(html):
+        print("error: the site must work offline, but loads from outside:", *outside, sep="\n", file=sys.stderr)
+        return 1
+    (html / ".buildinfo").unlink()
+    shutil.rmtree(html / "_sources", ignore_errors=True)
+    if site.exists():
+        site.rename(work / "old")
+    html.rename(site)
     print(f"done: open {site / 'index.html'}")
     return 0
 

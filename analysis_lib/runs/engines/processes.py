@@ -7,6 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
 
 from ...core.run_spec import RunSpec
+from ...core.workers import end_with_parent
 from ..execute import execute, state
 from .engine import Outcome, Settings, begin_worker, killed
 
@@ -54,4 +55,5 @@ def _in_one_pool(specs: Sequence[RunSpec], settings: Settings) -> Iterator[Outco
 
 def _begin(settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends the others
+    end_with_parent()
     begin_worker(settings)
