@@ -76,6 +76,7 @@ def run_notebook(notebook: Path, output: Path, settings: list[str]) -> None:
                 cwd=str(notebook.parent),
                 progress_bar=False,
                 extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                shutdown_kernel="immediate",  # one that is told to end in the middle of a cell prints a traceback
             )
             draft.replace(temporary)
         except papermill.PapermillExecutionError as error:

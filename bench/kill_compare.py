@@ -1,0 +1,123 @@
+"""What is left after kills: files that differ from those of an undisturbed folder, temporary files, locks, processes.
+
+Of some files less is compared, because they hold times; `LESS` lists them.
+"""
+
+import io
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import filelock
+import pandas as pd
+
+# where the files of each phase are, in a copy of the project
+FOLDERS = {
+    "setup": [".venv/lib"],
+    "data": ["data"],
+    "runs": ["runs"],
+    "notebooks": ["derived", "results", "figures", "executed"],
+    "site": ["site"],
+}
+LESS = {
+    ".venv/lib": "without byte code, pip's records, and what names the folder itself (direct_url.json, __editable__*)",
+    "runs": "without the lock files, which are empty and stay",
+    "results/*/*_costs.csv": "only the columns method and trainable: the others are seconds and memory",
+    "executed/*.ipynb": "sources and outputs of cells, without the outputs of cells that measure costs and without live "
+    "widgets, whose ids are random; papermill's and the kernel's times are no outputs",
+    "site": "all of it, with pages that the undisturbed copy builds from the same executed notebooks",
+}
+WIDGET = "application/vnd.jupyter.widget-view+json"
+TEMPORARY = ("**/.*.tmp*", "**/.ipynb_checkpoints", "executed/**/.*", "data/packages/tmp*")
+
+
+@dataclass
+class Comparison:
+    """How many files and bytes were compared, and the files that differ or that only one side has."""
+
+    files: int = 0
+    bytes: int = 0
+    differ: list[str] = field(default_factory=list)
+
+
+def compare(whole: Path, killed: Path, folders: list[str]) -> Comparison:
+    """Compare the files in some folders of two project folders."""
+    found = Comparison()
+    for folder in folders:
+        names = {side: set(_names(side, folder)) for side in (whole, killed)}
+        found.differ += sorted(names[whole] ^ names[killed])
+        for name in sorted(names[whole] & names[killed]):
+            ours, theirs = content(killed / name), content(whole / name)
+            found.files += 1
+            found.bytes += len(ours)
+            if ours != theirs:
+                found.differ.append(name)
+    return found
+
+
+def _names(root: Path, folder: str) -> list[str]:
+    return [
+        str(path.relative_to(root))
+        for path in (root / folder).rglob("*")
+        if path.is_file() and not (folder == ".venv/lib" and _is_of_its_place(path)) and path.suffix != ".lock"
+    ]
+
+
+def _is_of_its_place(path: Path) -> bool:
+    """Whether a file of an environment says where it lies, or when it was compiled."""
+    return path.suffix == ".pyc" or path.name in {"RECORD", "direct_url.json"} or path.name.startswith("__editable__")
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file that must be the same each time."""
+    if path.suffix == ".ipynb":
+        return json.dumps(_without_times(json.loads(path.read_text()))).encode()
+    if path.name.endswith("_costs.csv"):
+        return pd.read_csv(io.BytesIO(path.read_bytes()))[["method", "trainable"]].to_csv().encode()
+    return path.read_bytes()
+
+
+def _without_times(notebook: dict) -> list:
+    """The sources of a notebook's cells, and their outputs unless they measure costs."""
+    cells = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        outputs = [] if "costs(" in source else [_without_ids(output) for output in cell.get("outputs", [])]
+        cells.append((cell["cell_type"], source, outputs))
+    return cells
+
+
+def _without_ids(output: dict) -> dict:
+    if WIDGET in output.get("data", {}):
+        return output | {"data": WIDGET}
+    return output
+
+
+def temporary_files(root: Path) -> list[str]:
+    """The temporary files in a project folder that nobody will finish."""
+    found = {path for pattern in TEMPORARY for path in root.glob(pattern) if ".venv" not in path.parts}
+    return sorted(str(path.relative_to(root)) for path in found)
+
+
+def held_locks(root: Path) -> list[str]:
+    """The locks of a project folder that cannot be had at once."""
+    held = []
+    for path in sorted((root / "runs").glob(".*.lock")):
+        try:
+            filelock.FileLock(path).acquire(blocking=False).lock.release()
+        except filelock.Timeout:
+            held.append(path.name)
+    return held
+
+
+def processes_of(mark: str) -> list[int]:
+    """The processes whose environment holds the text `mark`, but this one."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
+                found.append(int(folder.name))
+        except OSError:  # it has just ended
+            continue
+    return found
