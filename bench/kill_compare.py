@@ -3,13 +3,13 @@
 Of some files less is compared, because they hold times; `LESS` lists them.
 """
 
+import fcntl
 import io
 import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import filelock
 import pandas as pd
 
 # where the files of each phase are, in a copy of the project
@@ -24,8 +24,8 @@ LESS = {
     ".venv/lib": "without byte code, pip's records, and what names the folder itself (direct_url.json, __editable__*)",
     "runs": "without the lock files, which are empty and stay",
     "results/*/*_costs.csv": "only the columns method and trainable: the others are seconds and memory",
-    "executed/*.ipynb": "sources and outputs of cells, without the outputs of cells that measure costs and without live "
-    "widgets, whose ids are random; papermill's and the kernel's times are no outputs",
+    "executed/*.ipynb": "sources and outputs of cells, without outputs of cells that measure costs and without live "
+    "widgets, whose ids are random, and lines that say that another process was waited for",
     "site": "all of it, with pages that the undisturbed copy builds from the same executed notebooks",
 }
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -89,8 +89,12 @@ def _without_times(notebook: dict) -> list:
 
 
 def _without_ids(output: dict) -> dict:
+    """An output without a live widget and without the lines that say that another process was waited for."""
     if WIDGET in output.get("data", {}):
         return output | {"data": WIDGET}
+    if output["output_type"] == "stream":
+        lines = "".join(output["text"]).splitlines()
+        return output | {"text": [line for line in lines if not line.startswith("waiting for another process")]}
     return output
 
 
@@ -104,10 +108,11 @@ def held_locks(root: Path) -> list[str]:
     """The locks of a project folder that cannot be had at once."""
     held = []
     for path in sorted((root / "runs").glob(".*.lock")):
-        try:
-            filelock.FileLock(path).acquire(blocking=False).lock.release()
-        except filelock.Timeout:
-            held.append(path.name)
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                held.append(path.name)
     return held
 
 

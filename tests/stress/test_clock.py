@@ -1,0 +1,67 @@
+"""A clock that was ahead and is set back: nothing is made twice, nothing waits, and the bytes stay the same."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from analysis_lib.cli.many_runs import time_left
+from analysis_lib.core import paths
+from analysis_lib.runs.execute import execute
+from analysis_lib.runs.plan import plan
+from analysis_lib.runs.states import seconds_left
+from tests.stress.commands import REPOSITORY
+
+DAY = 86400
+
+
+def copy_of_makefile(folder):
+    """A checkout for `make --question`, whose environment and notebooks count as made an hour ago."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(REPOSITORY / name, folder)
+    for name in ("notebooks", "data_manifests", "studies", "analysis_lib"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / ".venv").mkdir()
+    done = folder / "executed" / "digits"
+    done.mkdir(parents=True)
+    (folder / ".venv" / "ready").touch()
+    (done / "settings").write_text("benchmark=digits profile=smoke seeds=0 device=\n")
+    (done / "runs").touch()
+    for notebook in (folder / "notebooks").glob("*.ipynb"):
+        (done / notebook.name).touch()
+    for path in folder.rglob("*"):
+        os.utime(path, times=(time.time() - 3600,) * 2)
+    return folder
+
+
+def is_made(folder):
+    """Whether `make reproduce` has nothing to do but to say so."""
+    command = ["make", "--dry-run", "reproduce", "BENCHMARK=digits", "PROFILE=smoke", "SEEDS=0"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert "Clock skew" not in done.stderr and "in the future" not in done.stderr, done.stderr
+    return "analysis_lib" not in done.stdout and "pip" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "ahead", ["executed/digits/runs", ".venv/ready", "analysis_lib/core/files.py", "notebooks/01_fine_tuning.ipynb"]
+)
+def test_what_is_dated_in_the_future_is_made_again_once_at_most(tmp_path, ahead):
+    folder = copy_of_makefile(tmp_path)
+    assert is_made(folder)
+    os.utime(folder / ahead, times=(time.time() + DAY,) * 2)
+    if is_made(folder):
+        return
+    time.sleep(0.02)  # made again, after the future was corrected
+    for path in sorted((folder / "executed" / "digits").iterdir(), key=lambda path: path.name != "runs"):
+        path.touch()
+    assert is_made(folder), "else every `make reproduce` would run everything until that day has come"
+
+
+def test_the_time_left_is_never_negative_when_a_run_ended_before_it_began(project):
+    done, missing = plan("digits", "smoke", [0, 1])
+    execute(done, "cpu")
+    os.utime(paths.run_environment(done.run_id), times=(time.time() + DAY,) * 2)
+    left = seconds_left([done, missing], 1)
+    assert left > 0 and time_left(left) == "about a minute left"
