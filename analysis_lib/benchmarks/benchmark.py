@@ -32,7 +32,7 @@ class Benchmark:
     source_images : images and labels of the source domain, if they are made here and are no rows of the manifest.
     source_recipe : the RunSpec fields of the training of the starting network on all classes of the source domain.
     recipes : the RunSpec fields of each profile: epochs, lr, and any other that differs from its default, such as
-        `backbone_lr_scale`, which is 0.1 in the paper's code and 1 by default.
+    `backbone_lr_scale`, which is 0.1 in the paper's code and 1 by default.
     grids : of the profiles that compare estimators at more settings than the recipe.
     method_options : of fine-tuning methods whose options here are not their defaults, as `studies.method_choice` found.
     petl_recipe, petl_rates : the RunSpec fields of the study of parameter-efficient methods, where they are not the

@@ -78,7 +78,7 @@ class Head(_Strict):
 
     class_ids : rows of a packaged head that are kept, in class order.
     weights : a package of `models.pretrained.WEIGHTS`, imported weights, or `source`: trained here on source images.
-        `none`, as the model may be, until `manifest network` names them. Imported ones without a head get a new one.
+    `none`, as the model may be, until `manifest network` names them. Imported ones without a head get a new one.
     backbone : imported weights without a head, from which the training on source images starts; None for random ones.
     rows : the name of another benchmark whose body this one shares, such as the same images for another network.
     stretched : image files are resized to squares whole; else their shorter side is, and the centre cropped.

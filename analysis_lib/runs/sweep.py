@@ -1,4 +1,4 @@
-"""Sweeps: many runs of a benchmark, declared in a small JSON file as grids of RunSpec fields.
+"""Sweeps: many runs of a benchmark, declared in a small JSON file as grids of RunSpec fields. For example::
 
     {
       "title": "Optimisers", "benchmark": "glyphs", "seeds": [20, 21, 22],

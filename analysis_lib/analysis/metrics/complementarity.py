@@ -87,8 +87,7 @@ def rates(means: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
     All are fractions: the means, and
 
-    kappa : Cohen's kappa with the agreement by chance taken within each true class; NaN where chance alone agrees
-        always.
+    kappa : Cohen's kappa with the agreement by chance taken within each true class; NaN where chance always agrees.
     error_overlap : both wrong, as a share of any wrong; NaN without errors. error_overlap_null : the same by chance.
     """
     both, by_chance = means["double_fault"], means["double_fault_null"]
