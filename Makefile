@@ -11,6 +11,8 @@ MODEL ?=
 WEIGHTS ?=
 # pixels of its images, where they are not to be as many as the network states
 IMAGE_SIZE ?=
+# such as `--no-browser --port=8890`
+LAB_OPTIONS ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 .DEFAULT_GOAL := help
@@ -148,8 +150,8 @@ notebooks: $(READY)  ## for maintainers: run notebooks in place on the smoke pro
 	TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(PY) -m jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace $(NOTEBOOKS)
 	$(PY) -m nbstripout --keep-count --extra-keys "cell.metadata.execution metadata.language_info" $(NOTEBOOKS)
 
-lab: $(READY)  ## open JupyterLab on the notebooks
-	$(PY) -m jupyter lab notebooks
+lab: $(READY)  ## open JupyterLab on the notebooks, with LAB_OPTIONS
+	$(PY) -m jupyter lab $(LAB_OPTIONS) notebooks
 
 clean:  ## remove runs, results, figures, executed notebooks and the site; keep .venv and downloads
 	rm -rf runs derived results figures executed site .site.tmp

@@ -13,6 +13,7 @@ from analysis_lib.runs.plan import plan
 from analysis_lib.runs.run_set import RunSet
 from analysis_lib.studies import STUDIES, make_runs
 
+pytest_plugins = ["tests.browser"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(1)

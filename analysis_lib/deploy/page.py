@@ -139,7 +139,7 @@ def draw_gaps(logits: torch.Tensor, split: ClassSplit, gamma: float, ax: Axes) -
     gap = max_over(logits, split.seen)[0] - max_over(logits, split.absent)[0]
     ax.hist(gap[gap.isfinite()].numpy(), bins=40, color=style.SEEN)
     ax.axvline(gamma, color="black", linestyle="--", label=f"$\\gamma$ = {gamma:.2f}: left of it, now absent")
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=9)
     ax.set(xlabel="largest seen logit minus largest absent logit", ylabel="fine-tuning samples")
     return ax
 
@@ -163,7 +163,7 @@ def draw_curve(curve: SeenAbsentCurve, test: dict, ax: Axes) -> Axes:
             color=style.BOTH if row == "pretrained" else style.ABSENT,
             edgecolor="white",
         )
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=9)
     ax.set(xlabel="Acc$_{S/Y}$ (%)", ylabel="Acc$_{U/Y}$ (%)", xlim=(0, None), ylim=(0, None))
     return ax
 
@@ -181,9 +181,9 @@ def draw_before_after(test: dict, ax: Axes) -> Axes:
             edgecolor="white",
             color=[style.SEEN, style.ABSENT, style.BOTH],
         )
-        ax.bar_label(bars, fmt="%.1f", fontsize=8)
+        ax.bar_label(bars, fmt="%.1f", fontsize=9)
     ax.set_xticks(range(3), list(COLUMNS.values()))
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=9)
     ax.set(ylabel="test accuracy (%)", ylim=(0, 108))
     return ax
 
@@ -208,7 +208,7 @@ def draw_pictures(
         shown = names or [f"class {c}" for c in range(split.num_classes)]
         for when in ("before", "after"):
             rows = [row for row in test["seen_confusions"] if row[when]]
-            seen = [shown[row["seen"]].replace("$", r"\$") for row in rows]
+            seen = [shown[row["seen"]] for row in rows]
             confused = pd.DataFrame({"seen": seen, "taken": [row[when] for row in rows]})
             if len(confused):
                 caption = f"The seen classes that take absent-class test samples, {when} calibration."

@@ -73,10 +73,15 @@ def draw_accuracy_by_gamma(curves: pd.DataFrame, points: pd.DataFrame, ax: Axes)
 
 
 def draw_seen_confusions(confusions: pd.DataFrame, ax: Axes, most: int = 12) -> Axes:
-    """The seen classes that take most absent-class test samples of one seed, summed over absent classes."""
-    taken = confusions.groupby("seen")["taken"].sum().sort_values(ascending=False, kind="stable").head(most)
-    ax.barh(taken.index[::-1], taken.to_numpy()[::-1], color=SEEN)
-    ax.set(xlabel=f"absent-class test samples taken, of {confusions['taken'].sum()} taken in all")
+    """The seen classes that take most absent-class test samples of one seed, summed over absent classes.
+
+    Of a long name the beginning and the end are written.
+    """
+    taken = confusions.groupby("seen")["taken"].sum().sort_values(ascending=False, kind="stable").head(most)[::-1]
+    names = [name if len(name) <= 24 else f"{name[:14]}…{name[-9:]}" for name in taken.index]
+    ax.barh(range(len(taken)), taken.to_numpy(), color=SEEN)
+    ax.set_yticks(range(len(taken)), names, parse_math=False)
+    ax.set(xlabel=f"absent-class test samples taken,\nof {confusions['taken'].sum()} taken in all")
     ax.grid(axis="y", visible=False)
     return ax
 

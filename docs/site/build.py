@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")  # to a file; an address with a colon leads elsewhere
+HEADING = re.compile(r"^#+ +(.+)", re.MULTILINE)
 SECTION = "{title}\n{line}\n\n.. automodule:: {name}\n   :members:\n   :ignore-module-all:\n\n"
 # What a browser loads by itself from another place; a plain <a href> may lead there.
 FETCHED = re.compile(
@@ -47,13 +48,20 @@ def gather_pages(target: Path) -> None:
 
 
 def gather_notebooks(notebooks: list[Path], target: Path) -> None:
-    """Copy the executed notebooks without live widgets, which need a kernel and scripts from outside."""
+    """Copy the executed notebooks without live widgets, which need a kernel and scripts from outside.
+
+    A figure is named after the heading above it; the text around it says what it shows.
+    """
     target.mkdir(parents=True)
     for path in notebooks:
         notebook = nbformat.read(path, as_version=4)
         notebook.metadata.pop("widgets", None)
+        heading = ""
         for cell in notebook.cells:
-            if cell.cell_type == "code":
+            if cell.cell_type == "markdown":
+                heading = (HEADING.findall(cell.source) or [heading])[-1]
+            else:
+                cell.metadata["mystnb"] = {"image": {"alt": f"Figure: {heading}"}}
                 cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
         nbformat.write(notebook, target / path.name)
 

@@ -7,7 +7,8 @@ from docutils.utils.math.latex2mathml import tex2mathml
 
 project = html_title = "analysis_lib"
 html_theme = "furo"
-html_static_path = html_css_files = ["style.css"]
+html_static_path = ["style.css", "boxes.js"]
+html_css_files, html_js_files = ["style.css"], ["boxes.js"]
 html_copy_source = html_show_copyright = False
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 nb_execution_mode = "off"  # the notebooks come executed
@@ -37,6 +38,13 @@ def draw_formula(translator, node):
     raise SkipNode
 
 
+def level_captions(app, page, template, context, doctree):
+    """The captions of the side bar are headings, so they say of which level."""
+    tree = context["furo_navigation_tree"]
+    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
 def setup(app):
+    app.connect("html-page-context", level_captions, priority=900)  # after the theme
     app.connect("autodoc-process-docstring", plain_prose, priority=400)  # before napoleon
     app.add_html_math_renderer("mathml", inline_renderers=(draw_formula, None), block_renderers=(draw_formula, None))

@@ -281,7 +281,7 @@ def test_the_command_trains_folds_on_the_fine_tuning_images_only(files, project,
     page = output.with_suffix(".html").read_text()
     assert "2 epochs, sgd at learning rate 0.02" in page and page.count(" images</td>") == 3
     left_out = ", ".join(f"class{c}" for c in reports[0]["folds"]["folds"][0]["left_out"])
-    assert f"<td>{left_out}</td>" in page
+    assert f'<th scope="row">{left_out}</th>' in page
 
 
 def test_the_command_and_python_make_the_same_folds(files, project, capsys):

@@ -4,7 +4,6 @@ import base64
 import importlib.util
 import io
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -16,27 +15,13 @@ import pytest
 from nbformat import v4
 from PIL import Image
 
+from tests.browser import check_access, check_keyboard, check_whole, press, show
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = REPOSITORY / "docs" / "site" / "build.py"
-FLAGS = [
-    "headless",
-    "no-sandbox",
-    "disable-gpu",
-    "disable-quic",
-    "no-first-run",
-    "disable-background-networking",
-    "disable-component-update",
-    "disable-sync",
-]
-# What reaches beyond the window and lies in no box of its own that scrolls; the theme hides this from scrollWidth.
-TOO_WIDE = """
-const own = box => ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
-const scrolls = box => box.tagName != "ARTICLE" && (own(box) || scrolls(box.parentElement));
-const reaches = item => item.getBoundingClientRect().right > innerWidth && !scrolls(item);
-return [...document.querySelectorAll("article *")].filter(reaches).map(item => item.tagName + ": " + item.textContent);
-"""
-MISSING = "the extra `site` is not installed; `make site` installs it"
-needs_sphinx = pytest.mark.skipif(not importlib.util.find_spec("sphinx"), reason=MISSING)
+needs_sphinx = pytest.mark.skipif(
+    not importlib.util.find_spec("sphinx"), reason="the extra `site` is not installed; `make site` installs it"
+)
 
 
 def write_notebook(folder):
@@ -78,22 +63,6 @@ def site(executed, tmp_path_factory):
     done = build("digits", executed, folder)
     assert done.returncode == 0, done.stderr
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason=MISSING)
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (program and driver):
-        pytest.skip("no browser to look at the site with: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in [*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
 
 
 def test_every_package_of_the_extra_has_a_pin():
@@ -158,29 +127,47 @@ def test_a_second_build_has_the_same_bytes(site, executed, tmp_path):
     assert [str(name) for name in first if first[name] != second[name]] == []
 
 
+PAGES = {
+    "index.html": "analysis_lib",
+    "docs/methods.html": "How to fine-tune: methods that spare the absent classes - analysis_lib",
+    "notebooks/tiny.html": "A tiny notebook - analysis_lib",
+    "api/analysis_lib.html": "analysis_lib - analysis_lib",
+    "search.html": "Search - analysis_lib",
+}
+
+
 @needs_sphinx
 @pytest.mark.parametrize("width", [1300, 400])
-@pytest.mark.parametrize(
-    "page, title",
-    [
-        ("index.html", "analysis_lib"),
-        ("notebooks/tiny.html", "A tiny notebook - analysis_lib"),
-        ("api/analysis_lib.html", "analysis_lib - analysis_lib"),
-    ],
-)
-def test_a_browser_shows_it_whole(site, browser, page, title, width):
-    window = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", window)
-    browser.get((site / page).as_uri())
-    run = browser.execute_script
-    assert browser.title == title
-    assert browser.get_log("browser") == []
-    loaded = run("return performance.getEntriesByType('resource').map(entry => entry.name)")
-    assert [address for address in loaded if not address.startswith("file:")] == []
-    images = run("return [...document.querySelectorAll('article img')].map(image => image.naturalWidth)")
-    assert all(images) and (images or page.startswith("api"))
-    assert run("return document.documentElement.scrollWidth") <= width and run(TOO_WIDE) == []
-    if "tiny" in page:
-        assert run("return document.querySelector('math').getBoundingClientRect().width") > 20
-    run("document.querySelector('article').insertAdjacentHTML('beforeend', '<div style=\"width: 1500px\">long</div>')")
-    assert run(TOO_WIDE) == ["DIV: long"]
+@pytest.mark.parametrize("page", PAGES)
+def test_a_browser_shows_it_whole_and_the_keyboard_reaches_everything(site, browser, page, width):
+    show(browser, (site / page).as_uri(), width)
+    assert browser.title == PAGES[page]
+    check_whole(browser)
+    check_keyboard(browser)
+
+
+@needs_sphinx
+@pytest.mark.parametrize("width", [1300, 400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_axe_finds_nothing(site, browser, axe, page, scheme, width):
+    show(browser, (site / page).as_uri(), width, scheme)
+    check_access(browser, axe)
+
+
+@needs_sphinx
+def test_formulas_are_drawn_and_figures_have_a_name(site, browser):
+    show(browser, (site / "notebooks" / "tiny.html").as_uri(), 400)
+    formula, figure = (browser.find_element("css selector", name) for name in ("article math", "article img"))
+    assert formula.rect["width"] > 20
+    assert figure.get_attribute("alt") == "Figure: A tiny notebook" and figure.rect["width"] > 700
+
+
+@needs_sphinx
+def test_the_side_bar_of_a_narrow_window_opens_from_the_keyboard(site, browser):
+    show(browser, (site / "index.html").as_uri(), 400)
+    link = browser.find_element("css selector", ".sidebar-tree a")
+    assert not link.is_displayed()
+    press(browser, "TAB", "SPACE")
+    assert link.is_displayed() and link.rect["x"] >= 0
+    check_keyboard(browser)
