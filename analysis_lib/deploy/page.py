@@ -2,7 +2,6 @@
 
 import base64
 import io
-import warnings
 
 import jinja2
 import pandas as pd
@@ -128,8 +127,7 @@ def page(report: dict, pictures: dict[str, Figure], loading: str) -> str:
 
 
 def _svg(figure: Figure) -> str:
-    with warnings.catch_warnings(), io.BytesIO() as file:
-        warnings.filterwarnings("ignore", message="Glyph")  # the SVG stores text; the reader's fonts draw it
+    with style.any_letters(), io.BytesIO() as file:
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
         return base64.b64encode(file.getvalue()).decode()
 

@@ -3,6 +3,9 @@
 Fractions become percent here. Colours differ in lightness and lines in dash and marker, so grey print reads too.
 """
 
+import contextlib
+import warnings
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -31,8 +34,16 @@ def new_axes(columns: int = 1, width: float = 5.2, height: float = 3.7):
     return plt.subplots(1, columns, figsize=(width * columns, height))
 
 
+@contextlib.contextmanager
+def any_letters():
+    """Draw class names in any script: an SVG stores them as text; a PNG has boxes for letters of no font at hand."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield
+
+
 def save_figure(figure: Figure, benchmark: str, name: str) -> None:
     """Write figures/<benchmark>/<name>.png and .svg, without dates or versions."""
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-        with files.replacing(paths.figure(benchmark, name, suffix)) as temporary:
+        with files.replacing(paths.figure(benchmark, name, suffix)) as temporary, any_letters():
             figure.savefig(temporary, format=suffix, metadata=metadata)

@@ -10,12 +10,25 @@ import torch
 
 from ...core.class_split import ClassSplit
 from ...core.errors import UserError
-from ..metrics.accuracy import check_scores, max_over
+from ..chunks import by_rows
+from ..metrics.accuracy import check_scores, max_over, right_among, shares_right
 
 
 def shift_logits(logits: torch.Tensor, split: ClassSplit, gamma: float) -> torch.Tensor:
     """Add gamma to the absent columns of (N, C) logits; returns a new tensor. Source: paper section 6."""
     return logits + gamma * (~split.seen_mask).to(logits)
+
+
+def shifted_predictions(logits: torch.Tensor, split: ClassSplit, gamma: float) -> torch.Tensor:
+    """The predicted classes (N,) of `shift_logits`, which is computed for some rows at a time."""
+    return by_rows(lambda some: shift_logits(some, split, gamma).argmax(1), logits)
+
+
+def shifted_accuracies(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma: float) -> dict[str, float]:
+    """`accuracies` of `shift_logits`, which is computed for some rows at a time. Raises UserError as `accuracies`."""
+    check_scores(logits, labels, split)
+    right = by_rows(lambda some, own: right_among(shift_logits(some, split, gamma), own, split), logits, labels)
+    return shares_right(right, labels, split)
 
 
 @dataclass(frozen=True)

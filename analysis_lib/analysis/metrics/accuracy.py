@@ -62,16 +62,22 @@ def accuracies(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) ->
     NaN for a group without samples. Raises UserError for shapes or labels that do not fit. Source: paper section 3.
     """
     check_scores(logits, labels, split)
-    samples = group_masks(labels, split)
-    right = {
-        "y": logits.argmax(1) == labels,
-        "s": max_over(logits, split.seen)[1] == labels,
-        "u": max_over(logits, split.absent)[1] == labels,
-    }
+    return shares_right(right_among(logits, labels, split), labels, split)
+
+
+def right_among(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> torch.Tensor:
+    """Whether each sample is predicted right among Y, among S and among U, (N, 3) bool; shapes as `accuracies`."""
+    predicted = logits.argmax(1), max_over(logits, split.seen)[1], max_over(logits, split.absent)[1]
+    return torch.stack([classes == labels for classes in predicted], 1)
+
+
+def shares_right(right: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> dict[str, float]:
+    """The five accuracies from what `right_among` says of each sample."""
+    samples, columns = group_masks(labels, split), dict(zip("ysu", right.T))
     found = {}
     for name in ACCURACIES:
         group, among = name[-2:]
-        found[name] = right[among][samples[group]].double().mean().item()
+        found[name] = columns[among][samples[group]].double().mean().item()
     return found
 
 

@@ -26,7 +26,11 @@ def seen_confusions(logits: torch.Tensor, labels: torch.Tensor, split: ClassSpli
     labels : (N,) int64. Raises UserError for shapes or labels that do not fit. Source: ours.
     """
     check_scores(logits, labels, split)
-    predicted = logits.argmax(1)
+    return confused_pairs(logits.argmax(1), labels, split)
+
+
+def confused_pairs(predicted: torch.Tensor, labels: torch.Tensor, split: ClassSplit) -> torch.Tensor:
+    """`seen_confusions` from the predicted classes (N,) int64."""
     lost = ~split.is_seen(labels) & split.is_seen(predicted)
     pairs, counts = torch.stack([labels[lost], predicted[lost]], 1).unique(dim=0, return_counts=True)
     return torch.cat([pairs, counts[:, None]], 1)

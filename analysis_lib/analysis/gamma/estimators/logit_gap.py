@@ -6,6 +6,7 @@ import torch
 
 from ....core.class_split import ClassSplit
 from ....core.errors import UserError
+from ...chunks import by_rows
 from ...metrics.accuracy import check_scores, max_over
 
 
@@ -40,10 +41,14 @@ def average_logit_gap(train_logits: torch.Tensor, train_labels: torch.Tensor, sp
     Source: paper section 6, ALG.
     """
     check_fine_tuning_data(train_logits, train_labels, split)
-    logits = train_logits.double()
-    own = logits.gather(1, train_labels[:, None]).squeeze(1)
-    wrong_seen = (logits[:, list(split.seen)].sum(1) - own) / (len(split.seen) - 1)
-    return (wrong_seen.mean() - logits[:, list(split.absent)].mean()).item()
+
+    def gaps(some: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        logits = some.double()
+        own = logits.gather(1, labels[:, None]).squeeze(1)
+        wrong_seen = (logits[:, list(split.seen)].sum(1) - own) / (len(split.seen) - 1)
+        return wrong_seen - logits[:, list(split.absent)].mean(1)
+
+    return by_rows(gaps, train_logits, train_labels).mean().item()
 
 
 def largest_logit_gap(train_logits: torch.Tensor, train_labels: torch.Tensor, split: ClassSplit) -> float:
@@ -53,5 +58,9 @@ def largest_logit_gap(train_logits: torch.Tensor, train_labels: torch.Tensor, sp
     maxima. Source: ours.
     """
     check_fine_tuning_data(train_logits, train_labels, split)
-    wrong = train_logits.double().scatter(1, train_labels[:, None], -torch.inf)
-    return (max_over(wrong, split.seen)[0] - max_over(wrong, split.absent)[0]).mean().item()
+
+    def gaps(some: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        wrong = some.double().scatter(1, labels[:, None], -torch.inf)
+        return max_over(wrong, split.seen)[0] - max_over(wrong, split.absent)[0]
+
+    return by_rows(gaps, train_logits, train_labels).mean().item()

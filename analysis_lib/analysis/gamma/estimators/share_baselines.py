@@ -7,6 +7,7 @@ something in its place: a model whose posterior is right for both groups, or sta
 import torch
 
 from ....core.class_split import ClassSplit
+from ...chunks import by_rows
 from .absent_share import group_gaps
 
 
@@ -18,7 +19,7 @@ def posterior_em_share(target_logits: torch.Tensor, split: ClassSplit, iteration
     """
     group_gaps(target_logits, split, "target")
     prior = len(split.absent) / split.num_classes
-    absent = target_logits.double().softmax(1)[:, list(split.absent)].sum(1)
+    absent = by_rows(lambda some: some.double().softmax(1)[:, list(split.absent)].sum(1), target_logits)
     share = prior
     for _ in range(iterations):
         of_absent = absent * share / prior

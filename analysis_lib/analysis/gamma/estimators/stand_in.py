@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from ....core.class_split import ClassSplit
+from ...chunks import by_rows
 from ...metrics.accuracy import check_scores, max_over
 from ..curve import best_gamma
 from .absent_share import check_share
@@ -35,9 +36,8 @@ def stand_in_gamma(
     """
     check_fine_tuning_data(logits, labels, split)
     pseudo_absent_logit, wrong_s = _stand_ins(logits, pretrained_logits, labels, split)
-    logits = logits.double()
     top_s, best_seen = max_over(logits, split.seen)
-    top_u, _ = max_over(logits, split.absent)
+    top_s, top_u = top_s.double(), max_over(logits, split.absent)[0].double()
     seen_weight, absent_weight = len(split.seen), len(split.absent)
     if absent_share is not None:
         seen_weight, absent_weight = 1 - check_share(absent_share), absent_share
@@ -55,7 +55,7 @@ def stand_in_gaps(
     """
     check_fine_tuning_data(logits, labels, split)
     pseudo_absent_logit, wrong_s = _stand_ins(logits, pretrained_logits, labels, split)
-    return wrong_s - torch.maximum(pseudo_absent_logit, max_over(logits.double(), split.absent)[0])
+    return wrong_s - torch.maximum(pseudo_absent_logit, max_over(logits, split.absent)[0].double())
 
 
 def _stand_ins(
@@ -63,7 +63,10 @@ def _stand_ins(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The pseudo-absent logit and the largest wrong seen logit of every sample, both (N,) float64."""
     check_scores(pretrained_logits, labels, split)
-    logits, before = logits.double(), pretrained_logits.double()
-    own = labels[:, None]
-    pseudo_absent_logit = before.gather(1, own).squeeze(1) + (logits - before)[:, list(split.absent)].mean(1)
-    return pseudo_absent_logit, max_over(logits.scatter(1, own, -torch.inf), split.seen)[0]
+
+    def both(after: torch.Tensor, before: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        after, before, own = after.double(), before.double(), labels[:, None]
+        pseudo_absent_logit = before.gather(1, own).squeeze(1) + (after - before)[:, list(split.absent)].mean(1)
+        return torch.stack([pseudo_absent_logit, max_over(after.scatter(1, own, -torch.inf), split.seen)[0]], 1)
+
+    return by_rows(both, logits, pretrained_logits, labels).unbind(1)
