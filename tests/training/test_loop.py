@@ -480,6 +480,33 @@ def test_every_optimizer_of_the_study_takes_a_step(random):
             assert optimizer.defaults["lr"] == 0.1 and optimizer.defaults["weight_decay"] == 1e-4
 
 
+def test_without_momentum_sgd_is_plain_and_other_optimizers_stay_what_they_are(random):
+    """Three steps on a quadratic, by hand for SGD, and by torch's own class for Adam."""
+    start, target = torch.randn(2, 5, generator=random, dtype=torch.float64)
+
+    def walk(make):
+        weight = torch.nn.Parameter(start.clone())
+        optimizer = make([weight])
+        for _ in range(3):
+            optimizer.zero_grad()
+            (weight - target).square().sum().backward()
+            optimizer.step()
+        return weight.detach()
+
+    def named(name, momentum):
+        spec = RunSpec("b", "", "m", "", 0, epochs=1, lr=0.1, optimizer=name, momentum=momentum, weight_decay=0.25)
+        return walk(lambda parameters: optimizers.create_optimizer(parameters, spec))
+
+    by_hand = start
+    for _ in range(3):
+        by_hand = by_hand - 0.1 * (2 * (by_hand - target) + 0.25 * by_hand)
+    assert torch.allclose(named("sgd", 0.0), by_hand, rtol=0, atol=1e-14)
+    nesterov = walk(lambda parameters: torch.optim.SGD(parameters, 0.1, 0.5, weight_decay=0.25, nesterov=True))
+    assert torch.equal(named("sgd", 0.5), nesterov) and not torch.allclose(nesterov, by_hand)
+    adam = walk(lambda parameters: torch.optim.Adam(parameters, 0.1, weight_decay=0.25))
+    assert torch.equal(named("adam", 0.0), adam) and torch.equal(named("adam", 0.5), adam)
+
+
 def test_a_single_image_is_refused(planned):
     manifest = load_manifest("digits")
     model = create.create_model("digits_cnn", 10)

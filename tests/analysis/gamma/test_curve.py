@@ -17,7 +17,7 @@ from analysis_lib import (
     shift_logits,
 )
 from analysis_lib.analysis.gamma.cross_fitting import cross_fitted_right
-from analysis_lib.analysis.gamma.curve import ausuc_parts, best_gamma
+from analysis_lib.analysis.gamma.curve import accuracy_at_share, ausuc_parts, best_gamma
 from analysis_lib.analysis.gamma.estimators.pseudo_cv import Fold, best_overall
 from analysis_lib.benchmarks.images import load_images
 from analysis_lib.benchmarks.manifest import load_manifest
@@ -138,6 +138,21 @@ def test_best_is_the_largest_best_overall_and_the_smallest_shift_that_reaches_it
         assert (curve.best().acc_yy, abs(curve.best().gamma)) == pytest.approx((overall, abs(gamma)))
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9, 1.0])
+def test_best_at_a_share_is_the_best_of_a_test_set_with_that_share(share):
+    """Samples repeated until the share of absent ones is as wanted; then the accuracy is a plain one."""
+    logits, labels, split = problem(4, 6, 300, ties=False)
+    curve, seen = seen_absent_curve(logits, labels, split), split.is_seen(labels)
+    n_s, n_u = int(seen.sum()), int((~seen).sum())
+    times = torch.where(seen, round(10 * (1 - share)) * n_u, round(10 * share) * n_s)
+    rows = torch.arange(300).repeat_interleave(times)
+    repeated = seen_absent_curve(logits[rows], labels[rows], split)
+    best = curve.best(share)
+    assert accuracy_at_share(best, share) == pytest.approx(repeated.best().acc_yy)
+    assert rescored(logits[rows], labels[rows], split, best.gamma)[2] == pytest.approx(repeated.best().acc_yy)
+    assert accuracy_at_share(curve.at(0.3), share) == pytest.approx(repeated.at(0.3).acc_yy)
+
+
 def test_gamma_star_finds_a_known_offset():
     """Perfect logits spoiled by a constant on the seen classes are repaired exactly."""
     random = torch.Generator().manual_seed(1)
@@ -162,6 +177,14 @@ def test_neighbouring_floats_still_get_a_state_each():
     logits = torch.stack([gap, torch.zeros(2, dtype=torch.float64)], 1)
     curve = seen_absent_curve(logits, torch.tensor([0, 1]), ClassSplit(2, [0]))
     assert [curve.at(gamma).acc_uy for gamma in curve.gamma.tolist()] == curve.acc_uy.tolist() == [0, 0, 1]
+    assert [curve.at(gamma).acc_sy for gamma in curve.gamma.tolist()] == curve.acc_sy.tolist() == [1, 0, 0]
+
+
+def test_gaps_nearer_than_a_float32_are_told_apart():
+    gap = 1 + torch.tensor([0.0, 2e-12], dtype=torch.float64)
+    logits = torch.stack([gap, torch.zeros(2, dtype=torch.float64)], 1)
+    curve = seen_absent_curve(logits, torch.tensor([0, 1]), ClassSplit(2, [0]))
+    assert [curve.at(gamma).acc_sy for gamma in (1, 1 + 1e-12)] == [1, 0]
 
 
 def test_classes_that_are_never_predicted():
@@ -173,7 +196,9 @@ def test_classes_that_are_never_predicted():
     alone = torch.full((4, 2), -torch.inf)
     alone[:, 0] = 1.0
     curve = seen_absent_curve(alone, torch.tensor([0, 0, 1, 1]), ClassSplit(2, [0]))
-    assert (curve.acc_sy.tolist(), curve.acc_uy.tolist()) == ([1.0], [0.0])
+    assert (curve.acc_sy.tolist(), curve.acc_uy.tolist(), curve.gamma.tolist()) == ([1.0], [0.0], [0.0])
+    masked = torch.tensor([[-torch.inf, -torch.inf, 0.0]])  # no seen class can win, so the best of them is not right
+    assert seen_absent_curve(masked, torch.tensor([0]), ClassSplit(3, [0, 1])).acc_sy.tolist() == [0]
     with pytest.raises(UserError, match="row 0 is infinite in both groups"):
         seen_absent_curve(torch.full((1, 2), -torch.inf), torch.tensor([0]), ClassSplit(2, [0]))
 

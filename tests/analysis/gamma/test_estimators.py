@@ -4,12 +4,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from analysis_lib import ClassSplit, UserError, shift_logits
+from analysis_lib import ClassSplit, UserError, accuracies, shift_logits
 from analysis_lib.analysis.gamma.estimators import (
     AUTO,
     ESTIMATORS,
+    HALVES,
+    LABELS,
+    MATCHED,
+    MATCHED_STAND_IN,
+    NONE,
+    ORACLE,
     PRETRAINED,
     THIRDS,
+    UNLABELLED,
     Evidence,
     estimate_gamma,
     offered,
@@ -17,10 +24,12 @@ from analysis_lib.analysis.gamma.estimators import (
 )
 from analysis_lib.analysis.gamma.estimators.logit_gap import largest_logit_gap
 from analysis_lib.analysis.gamma.estimators.prior_matching import matched_share_gamma
+from analysis_lib.analysis.gamma.estimators.pseudo_cv import Fold, best_overall
 from analysis_lib.analysis.gamma.estimators.stand_in import stand_in_gamma, stand_in_gaps
 
 OFFERED = offered(frozenset({PRETRAINED}))  # what sees the fine-tuning data alone
 COMPARING = [method for method in OFFERED if ESTIMATORS[method].needs]
+KINDS = ("extra_training", "transductive", "oracle")
 SHARE_TAKERS = [name for name, known in ESTIMATORS.items() if known.takes_share and THIRDS not in known.needs]
 
 
@@ -131,6 +140,55 @@ def test_auto_takes_what_the_evidence_allows(evidence):
         ):
             estimate_gamma(method, alone)
     assert [resolve(method, frozenset()) for method in OFFERED if method not in COMPARING] == ["alg", "max_gap"]
+
+
+def test_what_is_offered_meets_its_needs_and_does_something():
+    assert offered(frozenset()) == ["alg", "max_gap"]
+    with_model = ["alg", "alg_change", "max_gap", "max_gap_change", "stand_in", "stand_in_sure"]
+    assert offered(frozenset({PRETRAINED})) == with_model
+    assert offered(frozenset({PRETRAINED, HALVES})) == [*with_model, "pcv"]
+    everything = offered(frozenset({PRETRAINED, HALVES, THIRDS, UNLABELLED, LABELS}))
+    assert {*everything, NONE} == ESTIMATORS.keys() and NONE not in everything
+
+
+def test_kinds_of_estimators():
+    kinds = {kind: {name for name, each in ESTIMATORS.items() if getattr(each, kind)} for kind in KINDS}
+    assert kinds["extra_training"] == {"pcv", "pcv_thirds", "transported_cv"}
+    assert kinds["oracle"] == {ORACLE}
+    assert kinds["transductive"] == {MATCHED, MATCHED_STAND_IN}
+
+
+def test_auto_matches_a_share_only_where_it_is_known(evidence):
+    holds = evidence.holds
+    assert resolve("auto", holds) == "stand_in" and resolve("auto", holds, knows_share=True) == MATCHED_STAND_IN
+    assert resolve("auto", frozenset({UNLABELLED}), knows_share=True) == MATCHED
+    assert resolve("matched_share", holds) == MATCHED and resolve("matched_stand_in", holds) == MATCHED_STAND_IN
+    told = replace(evidence, absent_share=0.4)
+    assert estimate_gamma("auto", evidence) == estimate_gamma("stand_in", evidence)
+    both = [estimate_gamma(method, told) for method in (MATCHED, "stand_in")]
+    assert estimate_gamma("auto", told) == estimate_gamma(MATCHED_STAND_IN, told) == pytest.approx(sum(both) / 2)
+
+
+def test_folds_and_labels_are_used_where_they_are_given(evidence, random):
+    """Each kind of folds by its own estimator, gamma_ALG where no fold has a best gamma; the oracle scores highest."""
+    labels, split = torch.arange(40) % 4, ClassSplit(4, [1, 3])
+    good = torch.rand(40, 4, generator=random) + 2 * torch.eye(4)[labels]
+    folds = [Fold(shift_logits(good, split, -g), good, labels, split, labels < 9, labels) for g in (2.0, 4.0)]
+    halves, thirds = ([fold] for fold in folds)
+    given = replace(evidence, halves=halves, thirds=thirds, target_labels=torch.arange(60) % 9)
+    assert estimate_gamma("pcv", given) == best_overall(folds[0]) != best_overall(folds[1])
+    assert estimate_gamma("pcv_thirds", given) == best_overall(folds[1])
+    ruined = [replace(folds[0], logits=-good)]
+    alg = estimate_gamma("alg", evidence)
+    assert estimate_gamma("pcv", replace(given, halves=ruined)) == alg
+    assert estimate_gamma("pcv_thirds", replace(given, thirds=ruined)) == alg
+    assert estimate_gamma(NONE, given) == 0
+
+    def scored(gamma):
+        shifted = shift_logits(given.target_logits, given.split, gamma)
+        return accuracies(shifted, given.target_labels, given.split)["acc_yy"]
+
+    assert scored(estimate_gamma(ORACLE, given)) == max(scored(g / 50) for g in range(-400, 401))
 
 
 @pytest.mark.parametrize("method", [method for method in OFFERED if not method.startswith("stand_in")])

@@ -103,6 +103,19 @@ def test_an_interval_that_excludes_the_bound_may_not_survive_its_family():
     assert judge(numbers, apart)["verdict"].tolist() == ["holds", "holds", "undecided"]
 
 
+@pytest.mark.parametrize(
+    "p, claimed, other",
+    [(0, "holds", "does not hold"), (0.05, "holds", "does not hold"), (0.0501, "undecided", "undecided")],
+)
+def test_a_verdict_needs_the_level_and_then_the_side(p, claimed, other):
+    assert verdict(0.1, p, "below", 0.2) == claimed and verdict(0.1, p, "above", 0.2) == other
+    assert verdict(0.3, p, "above", 0.2) == claimed and verdict(0.3, p, "below", 0.2) == other
+
+
+def test_without_a_p_value_nothing_is_decided():
+    assert {verdict(mean, NAN, side, 0) for mean in (-1, 0, 1) for side in ("above", "below")} == {"undecided"}
+
+
 def test_missing_evidence_is_named():
     with pytest.raises(UserError, match="the evidence has no row 'b'"):
         judge(evidence(a=(0, 1)), (Claim("one", "b", "b", "above", 0, "ours"),))
