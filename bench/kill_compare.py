@@ -7,6 +7,7 @@ import fcntl
 import io
 import json
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,12 +118,25 @@ def held_locks(root: Path) -> list[str]:
 
 
 def processes_of(mark: str) -> list[int]:
-    """The processes whose environment holds the text `mark`, but this one."""
+    """The processes whose environment holds the setting `mark`, but this one."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if mark.encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
-                found.append(int(folder.name))
+            settings = (folder / "environ").read_bytes().split(b"\0")
         except OSError:  # it has just ended
             continue
-    return found
+        if mark.encode() in settings and int(folder.name) != os.getpid():
+            found.append(int(folder.name))
+    return sorted(found)
+
+
+def left_over(root: Path, mark: str, grace: float = 5.0) -> list[str]:
+    """Temporary files, held locks and processes that are left of a project folder.
+
+    mark : the variable that is set to the folder in the environment of its processes. grace : seconds that an orphaned
+    Jupyter kernel has to notice that its parent is gone.
+    """
+    end = time.monotonic() + grace
+    while (processes := processes_of(f"{mark}={root}")) and time.monotonic() < end:
+        time.sleep(0.1)
+    return [*temporary_files(root), *held_locks(root), *(f"process {number}" for number in processes)]
