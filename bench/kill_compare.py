@@ -30,6 +30,7 @@ LESS = {
     "site": "all of it, with pages that the undisturbed copy builds from the same executed notebooks",
 }
 WIDGET = "application/vnd.jupyter.widget-view+json"
+WAITING = "waiting for another process"
 TEMPORARY = ("**/.*.tmp*", "**/.ipynb_checkpoints", "executed/**/.*", "data/packages/tmp*")
 
 
@@ -84,19 +85,20 @@ def _without_times(notebook: dict) -> list:
     cells = []
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
-        outputs = [] if "costs(" in source else [_without_ids(output) for output in cell.get("outputs", [])]
-        cells.append((cell["cell_type"], source, outputs))
+        cells.append((cell["cell_type"], source, [] if "costs(" in source else _outputs(cell.get("outputs", []))))
     return cells
 
 
-def _without_ids(output: dict) -> dict:
-    """An output without a live widget and without the lines that say that another process was waited for."""
-    if WIDGET in output.get("data", {}):
-        return output | {"data": WIDGET}
-    if output["output_type"] == "stream":
-        lines = "".join(output["text"]).splitlines()
-        return output | {"text": [line for line in lines if not line.startswith("waiting for another process")]}
-    return output
+def _outputs(outputs: list[dict]) -> list:
+    """A cell's outputs. What is printed counts as one text: how it was cut into pieces depends on the moment."""
+    printed, shown = {"stdout": "", "stderr": ""}, []
+    for output in outputs:
+        if output["output_type"] == "stream":
+            printed[output["name"]] += "".join(output["text"])
+        else:
+            shown.append(output | {"data": WIDGET} if WIDGET in output.get("data", {}) else output)
+    lines = [line for text in printed.values() for line in text.splitlines() if not line.startswith(WAITING)]
+    return [lines, shown]
 
 
 def temporary_files(root: Path) -> list[str]:
