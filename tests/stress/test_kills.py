@@ -3,36 +3,30 @@
 import random
 import time
 
-import pytest
-
 from tests.conftest import make_root
-from tests.stress.commands import MARK, NOTEBOOK, PROGRAM, RUN, contents, environment, kill_compare, kill_test, program
-
-KILLS = {"run": 3, "notebook": 2}
-COMMANDS = {"run": [*RUN, "--processes", "2"], "notebook": NOTEBOOK}
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A project folder in which nothing was disturbed, and the seconds of each command."""
-    root, seconds = make_root(tmp_path_factory.mktemp("whole")), {}
-    for name, arguments in COMMANDS.items():
-        begin = time.monotonic()
-        done = program(root, arguments)
-        seconds[name] = time.monotonic() - begin
-        assert done.returncode == 0, done.stderr
-    return root, seconds
+from tests.stress.commands import (
+    MARK,
+    NOTEBOOK,
+    PROGRAM,
+    RUN,
+    contents,
+    environment,
+    kill_compare,
+    kill_test,
+    left_over,
+    program,
+)
 
 
 def test_what_is_killed_again_and_again_ends_with_the_same_bytes(whole, tmp_path):
-    root, seconds = make_root(tmp_path / "killed"), whole[1]
-    moments, log = random.Random(0), tmp_path / "log"
-    for name, arguments in COMMANDS.items():
-        for _ in range(KILLS[name]):
-            kill_test.killed_at([*PROGRAM, *arguments], root, log, moments.uniform(0, seconds[name]), environment(root))
+    undisturbed, seconds = whole
+    root, moments, log = make_root(tmp_path / "killed"), random.Random(0), tmp_path / "log"
+    for arguments, longest, kills in zip(([*RUN, "--processes", "2"], NOTEBOOK), seconds, (3, 2)):
+        for _ in range(kills):
+            kill_test.killed_at([*PROGRAM, *arguments], root, log, moments.uniform(0, longest), environment(root))
         assert program(root, arguments).returncode == 0
-    assert contents(root) == contents(whole[0])
-    assert kill_compare.left_over(root, MARK) == []
+    assert contents(root) == contents(undisturbed)
+    assert left_over(root) == []
 
 
 def test_what_kills_leave_is_seen(tmp_path):

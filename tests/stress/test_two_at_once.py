@@ -3,7 +3,7 @@
 import subprocess
 
 from tests.conftest import make_root
-from tests.stress.commands import NOTEBOOK, PROGRAM, RUN, contents, environment, left_over, program
+from tests.stress.commands import NOTEBOOK, PROGRAM, RUN, contents, environment, left_over
 
 
 def both(root, arguments):
@@ -17,14 +17,12 @@ def both(root, arguments):
     return said
 
 
-def test_two_reproductions_share_the_work(tmp_path):
+def test_two_reproductions_share_the_work(whole, tmp_path):
     """The steps of `make reproduce`: the runs, then a notebook."""
-    whole, shared = make_root(tmp_path / "whole"), make_root(tmp_path / "shared")
-    for arguments in (RUN, NOTEBOOK):
-        assert program(whole, arguments).returncode == 0
+    shared = make_root(tmp_path / "shared")
     said = "".join(both(shared, RUN))
     begun = [line for line in said.splitlines() if line.endswith(" on cpu")]
     assert len(begun) == len(set(begun)) == 3, "the network, the run and its control: each begun once"
     both(shared, NOTEBOOK)
-    assert contents(shared) == contents(whole)
+    assert contents(shared) == contents(whole[0])
     assert left_over(shared) == []
