@@ -93,8 +93,9 @@ data_manifests/$(BENCHMARK).json: $(READY) FORCE
 	$(PY) -m analysis_lib manifest network $(BENCHMARK) $(if $(MODEL),--model $(MODEL)) --weights "$(or $(WEIGHTS),timm)" $(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE))
 endif
 
+# without quotes make starts the program itself: a shell in between would die of SIGTERM and leave the runs going
 $(DONE)/runs: $(READY) $(MAKING) $(DONE)/settings
-	$(PY) -m analysis_lib run $(BENCHMARK) --profile $(PROFILE) --seeds $(SEEDS) --device "$(DEVICE)" --processes $(PROCESSES)
+	$(PY) -m analysis_lib run $(BENCHMARK) --profile $(PROFILE) --seeds $(SEEDS) --device=$(DEVICE) --processes $(PROCESSES)
 	touch $@
 
 studies = $(1:%=analysis_lib/studies/%.py)

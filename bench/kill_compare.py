@@ -7,6 +7,7 @@ import fcntl
 import io
 import json
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ LESS = {
     "site": "all of it, with pages that the undisturbed copy builds from the same executed notebooks",
 }
 WIDGET = "application/vnd.jupyter.widget-view+json"
+WAITING = "waiting for another process"
 TEMPORARY = ("**/.*.tmp*", "**/.ipynb_checkpoints", "executed/**/.*", "data/packages/tmp*")
 
 
@@ -83,19 +85,20 @@ def _without_times(notebook: dict) -> list:
     cells = []
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
-        outputs = [] if "costs(" in source else [_without_ids(output) for output in cell.get("outputs", [])]
-        cells.append((cell["cell_type"], source, outputs))
+        cells.append((cell["cell_type"], source, [] if "costs(" in source else _outputs(cell.get("outputs", []))))
     return cells
 
 
-def _without_ids(output: dict) -> dict:
-    """An output without a live widget and without the lines that say that another process was waited for."""
-    if WIDGET in output.get("data", {}):
-        return output | {"data": WIDGET}
-    if output["output_type"] == "stream":
-        lines = "".join(output["text"]).splitlines()
-        return output | {"text": [line for line in lines if not line.startswith("waiting for another process")]}
-    return output
+def _outputs(outputs: list[dict]) -> list:
+    """A cell's outputs. What is printed counts as one text: how it was cut into pieces depends on the moment."""
+    printed, shown = {"stdout": "", "stderr": ""}, []
+    for output in outputs:
+        if output["output_type"] == "stream":
+            printed[output["name"]] += "".join(output["text"])
+        else:
+            shown.append(output | {"data": WIDGET} if WIDGET in output.get("data", {}) else output)
+    lines = [line for text in printed.values() for line in text.splitlines() if not line.startswith(WAITING)]
+    return [lines, shown]
 
 
 def temporary_files(root: Path) -> list[str]:
@@ -117,12 +120,25 @@ def held_locks(root: Path) -> list[str]:
 
 
 def processes_of(mark: str) -> list[int]:
-    """The processes whose environment holds the text `mark`, but this one."""
+    """The processes whose environment holds the setting `mark`, but this one."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if mark.encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
-                found.append(int(folder.name))
+            settings = (folder / "environ").read_bytes().split(b"\0")
         except OSError:  # it has just ended
             continue
-    return found
+        if mark.encode() in settings and int(folder.name) != os.getpid():
+            found.append(int(folder.name))
+    return sorted(found)
+
+
+def left_over(root: Path, mark: str, grace: float = 5.0) -> list[str]:
+    """Temporary files, held locks and processes that are left of a project folder.
+
+    mark : the variable that is set to the folder in the environment of its processes. grace : seconds that an orphaned
+    Jupyter kernel has to notice that its parent is gone.
+    """
+    end = time.monotonic() + grace
+    while (processes := processes_of(f"{mark}={root}")) and time.monotonic() < end:
+        time.sleep(0.1)
+    return [*temporary_files(root), *held_locks(root), *(f"process {number}" for number in processes)]

@@ -23,11 +23,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kill_compare import FOLDERS, LESS, compare, held_locks, processes_of, temporary_files
+from kill_compare import FOLDERS, LESS, compare, left_over
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MARK = "KILL_TEST"  # in the environment of all processes of the killed copy
-GRACE = 5.0  # seconds that an orphaned Jupyter kernel has to notice that its parent is gone
 SETTINGS = "BENCHMARK=digits PROFILE=smoke SEEDS=20 DEVICE=cpu"
 
 
@@ -74,13 +73,11 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def start(command: str, copy: Path, log: Path) -> subprocess.Popen:
-    """Start a shell command in a copy as a process group of its own; what it prints goes to the end of a log."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", MARK: str(copy)}
-    environment.pop("PYTHONPATH", None)
+def start(command: list[str], copy: Path, log: Path, environment: dict[str, str]) -> subprocess.Popen:
+    """Start a command in a copy as a process group of its own; what it prints goes to the end of a log."""
     with log.open("ab") as file:
         return subprocess.Popen(
-            ["sh", "-c", f"exec {command}"],
+            command,
             cwd=copy,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -90,11 +87,44 @@ def start(command: str, copy: Path, log: Path) -> subprocess.Popen:
         )
 
 
+def kill_group(process: subprocess.Popen) -> None:
+    """SIGKILL to the process and its whole group."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def killed_at(command: list[str], copy: Path, log: Path, delay: float, environment: dict[str, str]) -> str | None:
+    """Start a command and kill its group after some seconds: what it was doing, or None if it ended before."""
+    before = len(lines(log))
+    process = start(command, copy, log, environment)
+    try:
+        code = process.wait(delay)
+    except subprocess.TimeoutExpired:
+        kill_group(process)
+        printed = lines(log)[before:]
+        return printed[-1] if printed else "starting"
+    if code:
+        sys.exit(failure(command, copy, log))
+    return None
+
+
+def failure(command: list[str], copy: Path, log: Path) -> str:
+    """The error message for a command that failed, with the last lines of its log."""
+    return "\n".join([f"error: `{' '.join(command)}` failed in {copy}; the end of {log}:", *lines(log)[-20:]])
+
+
+def environment_of(copy: Path) -> dict[str, str]:
+    """The environment of all commands in a copy: one thread, the copy's own package, and its mark."""
+    settings = os.environ | {"OMP_NUM_THREADS": "1", MARK: str(copy)}
+    settings.pop("PYTHONPATH", None)
+    return settings
+
+
 def run_whole(command: str, copy: Path, log: Path) -> float:
     """Run a command to its end and return the seconds. Exits with its last lines if it fails."""
-    begin = time.monotonic()
-    if start(command, copy, log).wait():
-        sys.exit(f"error: `{command}` failed in {copy}; the end of {log}:\n" + "\n".join(lines(log)[-20:]))
+    begin, words = time.monotonic(), command.split()
+    if start(words, copy, log, environment_of(copy)).wait():
+        sys.exit(failure(words, copy, log))
     return time.monotonic() - begin
 
 
@@ -104,27 +134,11 @@ def lines(log: Path) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.startswith("WARNING")]
 
 
-def killed_at(command: str, copy: Path, log: Path, delay: float) -> str | None:
-    """Start a command and kill its group after some seconds: what it was doing, or None if it ended before."""
-    before = len(lines(log))
-    process = start(command, copy, log)
-    try:
-        code = process.wait(delay)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        printed = lines(log)[before:]
-        return printed[-1] if printed else "starting"
-    if code:
-        sys.exit(f"error: `{command}` failed after a kill in {copy}; the end of {log}:\n" + "\n".join(lines(log)[-20:]))
-    return None
-
-
 def kill(phase: Phase, copy: Path, log: Path, kills: int, longest: float, moments: random.Random) -> Iterator[str]:
     """Kill a phase so many times at random moments of at most `longest` seconds, and yield a line for each kill."""
     while kills:
         delay = moments.uniform(0, longest)
-        doing = killed_at(phase.command, copy, log, delay)
+        doing = killed_at(phase.command.split(), copy, log, delay, environment_of(copy))
         if doing is None:
             for pattern in phase.results:
                 remove(copy, pattern)
@@ -146,14 +160,6 @@ def shares(names: list[str], kills: int) -> dict[str, int]:
     return {name: -int(-kills * PHASES[name].share // total) if name in names else 0 for name in PHASES}
 
 
-def left_over(copy: Path) -> list[str]:
-    """Temporary files, held locks and processes that are left in a copy."""
-    end = time.monotonic() + GRACE
-    while (processes := processes_of(f"{MARK}={copy}\0")) and time.monotonic() < end:
-        time.sleep(0.2)
-    return [*temporary_files(copy), *held_locks(copy), *(f"process {number}" for number in processes)]
-
-
 def main(arguments: argparse.Namespace) -> int:
     """Make both copies, kill, compare and print. Returns the exit code: 1 if anything differs or is left."""
     whole, killed = arguments.folder / "whole", arguments.folder / "killed"
@@ -169,7 +175,7 @@ def main(arguments: argparse.Namespace) -> int:
         for number, line in enumerate(kill(phase, killed, log, kills[name], longest, moments), start=1):
             print(f"{name} {number}/{kills[name]} {line}", flush=True)
         print(f"{name}: ended in {run_whole(phase.command, killed, log):.0f} s more", flush=True)
-    left = left_over(killed)
+    left = left_over(killed, MARK)
     rows = compare_all(whole, killed, kills, arguments.folder / "whole.log")
     print("\ncompared less:", *(f"  {name}: {why}" for name, why in LESS.items()), sep="\n")
     for row in rows:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 
 from tqdm.auto import tqdm
@@ -9,6 +10,7 @@ from tqdm.auto import tqdm
 from .processes import share
 
 HEADLESS = "TQDM_DISABLE"  # tqdm's own switch; set for headless kernels
+tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a worker that is ended leaves behind
 
 
 def in_notebook() -> bool:

@@ -20,16 +20,18 @@ def count_states(specs: Sequence[RunSpec]) -> dict[str, int]:
 def seconds_left(specs: Sequence[RunSpec], workers: int) -> float | None:
     """About how long the runs that are not done take, so many side by side; None while none is done.
 
-    From the median time of an epoch in the finished runs. A partial run counts as if it were missing.
+    From the median time of an epoch in the finished runs, without those during which the clock was set back. A partial
+    run counts as if it were missing.
     """
     done = [spec for spec in specs if state(spec.run_id) == "done"]
-    if not done:
+    measured = [seconds for seconds in map(_seconds_per_epoch, done) if seconds > 0]
+    if not measured:
         return None
     epochs = sum(spec.epochs for spec in specs if spec not in done)
-    return median(map(_seconds_per_epoch, done)) * epochs / min(workers, max(1, len(specs) - len(done)))
+    return median(measured) * epochs / min(workers, max(1, len(specs) - len(done)))
 
 
 def _seconds_per_epoch(spec: RunSpec) -> float:
-    """From the beginning of a finished run, or from where it was last continued, to its end."""
+    """From the beginning of a finished run, or from where it was last continued, to its end"""
     begun, ended = (path(spec.run_id).stat().st_mtime for path in (paths.run_environment, paths.run_done))
     return (ended - begun) / spec.epochs

@@ -1,5 +1,6 @@
 """Commands as users start them: in a project folder of their own, in a terminal that can interrupt them."""
 
+import importlib
 import os
 import select
 import signal
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "bench"))
-import kill_compare
+sys.path.insert(0, str(REPOSITORY / "bench"))  # which is no package
+kill_compare, kill_test = map(importlib.import_module, ("kill_compare", "kill_test"))
 
 PROGRAM = [sys.executable, "-m", "analysis_lib"]
 RUN = ["run", "digits", "--profile", "smoke", "--seeds", "0", "--device", "cpu", "--studies", "accuracy"]
@@ -85,13 +86,9 @@ def _read(master: int) -> str | None:
         return None
 
 
-def left_over(root: Path) -> list:
+def left_over(root: Path) -> list[str]:
     """Temporary files, held locks and processes that commands on a project folder have left."""
-    return [
-        *kill_compare.temporary_files(root),
-        *kill_compare.held_locks(root),
-        *kill_compare.processes_of(f"{MARK}={root}\0"),
-    ]
+    return kill_compare.left_over(root, MARK)
 
 
 def contents(root: Path) -> dict[str, bytes]:

@@ -31,17 +31,18 @@ def copy_of_makefile(folder):
     (done / "runs").touch()
     for notebook in (folder / "notebooks").glob("*.ipynb"):
         (done / notebook.name).touch()
+    an_hour_ago = time.time() - 3600
     for path in folder.rglob("*"):
-        os.utime(path, times=(time.time() - 3600,) * 2)
+        os.utime(path, times=(an_hour_ago, an_hour_ago))
     return folder
 
 
 def is_made(folder):
-    """Whether `make reproduce` has nothing to do but to say so."""
-    command = ["make", "--dry-run", "reproduce", "BENCHMARK=digits", "PROFILE=smoke", "SEEDS=0"]
+    """Whether `make reproduce` has nothing to do; what it would do with Python it only prints."""
+    command = ["make", "PY=echo python", "reproduce", "BENCHMARK=digits", "PROFILE=smoke", "SEEDS=0"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    assert "Clock skew" not in done.stderr and "in the future" not in done.stderr, done.stderr
-    return "analysis_lib" not in done.stdout and "pip" not in done.stdout
+    assert done.stderr == "", "no warning of a clock skew"
+    return "analysis_lib" not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -51,11 +52,9 @@ def test_what_is_dated_in_the_future_is_made_again_once_at_most(tmp_path, ahead)
     folder = copy_of_makefile(tmp_path)
     assert is_made(folder)
     os.utime(folder / ahead, times=(time.time() + DAY,) * 2)
-    if is_made(folder):
-        return
-    time.sleep(0.02)  # made again, after the future was corrected
-    for path in sorted((folder / "executed" / "digits").iterdir(), key=lambda path: path.name != "runs"):
-        path.touch()
+    if not is_made(folder):
+        for notebook in (folder / "executed" / "digits").glob("*.ipynb"):
+            notebook.touch()
     assert is_made(folder), "else every `make reproduce` would run everything until that day has come"
 
 
@@ -63,5 +62,4 @@ def test_the_time_left_is_never_negative_when_a_run_ended_before_it_began(projec
     done, missing = plan("digits", "smoke", [0, 1])
     execute(done, "cpu")
     os.utime(paths.run_environment(done.run_id), times=(time.time() + DAY,) * 2)
-    left = seconds_left([done, missing], 1)
-    assert left > 0 and time_left(left) == "about a minute left"
+    assert time_left(seconds_left([done, missing], 1)) == "the time is known once a run is done"

@@ -25,16 +25,6 @@ def mounted(folder, *options):
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A project folder whose runs and first notebook were made without a disturbance."""
-    root = make_root(tmp_path_factory.mktemp("whole"))
-    for arguments in (RUN, NOTEBOOK):
-        done = program(root, arguments)
-        assert done.returncode == 0, done.stderr
-    return root
-
-
 @pytest.fixture
 def small_disk(tmp_path):
     """A project folder on a disk of 64 MB."""
@@ -67,7 +57,7 @@ def test_a_full_disk_stops_a_run_and_a_notebook_that_go_on_once_there_is_space(w
         assert not list((small_disk / "executed").glob("*/*"))
         filler.unlink()
         assert program(small_disk, arguments).returncode == 0
-    assert contents(small_disk) == contents(whole)
+    assert contents(small_disk) == contents(whole[0])
 
 
 @pytest.fixture
@@ -89,7 +79,7 @@ def test_a_full_disk_takes_all_results_of_calibrate_or_none(small_disk, logits):
 
 
 def test_a_read_only_folder_is_named_with_what_to_do(whole, tmp_path, logits):
-    with mounted(tmp_path / "disk", "--bind", "--options", "ro", str(whole)) as root:
+    with mounted(tmp_path / "disk", "--bind", "--options", "ro", str(whole[0])) as root:
         pattern = r"cannot write \S+ \(Read-only file system\); make its folder writable or set FTC_ROOT"
         for arguments in (NOTEBOOK, [*logits, root / "report.json"], ["data", "emoji"], [*RUN, "--seeds", "1"]):
             refused(root, arguments, pattern)

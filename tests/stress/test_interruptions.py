@@ -50,7 +50,6 @@ def command(verb, root):
     ("verb", "by"),
     [
         ("run", "Ctrl-C"),
-        ("run", "SIGTERM"),
         ("sweep", "Ctrl-C"),
         ("notebook", "Ctrl-C"),
         ("notebook", "SIGTERM"),
