@@ -1,5 +1,7 @@
 """Sliders for JupyterLab. Without a reader at the other end, what is shown first stays as a still figure."""
 
+import math
+
 import ipywidgets
 import torch
 from IPython.display import display
@@ -10,6 +12,8 @@ from ..analysis.gamma.curve import seen_absent_curve, shift_logits
 from ..analysis.metrics.confusion import group_confusion
 from ..core.class_split import ClassSplit
 from . import calibration, style
+
+STEP = 0.05
 
 
 def gamma_figure(logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit, gamma: float) -> Figure:
@@ -31,14 +35,15 @@ def gamma_slider(
 ) -> ipywidgets.FloatSlider:
     """Show `gamma_figure` at once, and return a slider that redraws it as it moves.
 
-    The slider spans every state of the curve. Raises UserError as `seen_absent_curve`.
+    The slider spans every state of the curve, in steps from the given gamma. Raises UserError as `seen_absent_curve`.
     """
     ends = seen_absent_curve(logits, labels, split).gamma
+    down, up = math.ceil((gamma - float(ends[0])) / STEP), math.ceil((float(ends[-1]) - gamma) / STEP)
     slider = ipywidgets.FloatSlider(
         gamma,
-        min=float(ends[0].clamp(max=gamma)),
-        max=float(ends[-1].clamp(min=gamma)),
-        step=0.05,
+        min=gamma - STEP * max(down, 0),  # a browser moves what is no whole number of steps from here
+        max=gamma + STEP * max(up, 0),
+        step=STEP,
         description="gamma",
         layout=ipywidgets.Layout(width="60%"),
     )

@@ -43,7 +43,8 @@ def gather_pages(target: Path) -> None:
         return text if known and not goal.is_file() else link[0]  # what exists nowhere stays, for Sphinx to refuse
 
     for page in target.rglob("*.md"):
-        page.write_text(LINK.sub(link_inside, page.read_text()))
+        text = LINK.sub(link_inside, page.read_text())
+        page.write_text(text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"))  # a mean beside its spread
     (target / "README.md").rename(target / "index.md")
 
 

@@ -51,9 +51,11 @@ def test_the_slider_redraws_and_starts_with_a_still_figure(problem, monkeypatch)
         return Handle()
 
     monkeypatch.setattr(widgets, "display", display)
-    slider = widgets.gamma_slider(*problem, gamma=0.0)
-    curve = seen_absent_curve(*problem)
-    assert slider.min == pytest.approx(curve.gamma[0].item()) and slider.max == pytest.approx(curve.gamma[-1].item())
+    slider = widgets.gamma_slider(*problem, gamma=0.02)
+    low, high = seen_absent_curve(*problem).gamma[[0, -1]].tolist()
+    assert low - slider.step < slider.min <= low and high <= slider.max < high + slider.step
+    steps = (slider.value - slider.min) / slider.step
+    assert slider.value == 0.02 and steps == pytest.approx(round(steps), abs=1e-9)
     slider.value = slider.max
     assert len(shown) == 2 and shown[0] != shown[1] and shown[1] == ["0.0 %", "100.0 %", "0.0 %", "100.0 %"]
     assert not plt.get_fignums()
