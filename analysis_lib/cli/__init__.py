@@ -4,6 +4,7 @@ A verb imports its libraries only when it runs, so `--help` and a mistyped optio
 """
 
 import argparse
+import os
 import sys
 
 from ..core.errors import UserError
@@ -12,9 +13,17 @@ from . import calibrate, data, finetune, manifest, notebook, report, run, sweep,
 VERBS = (data, run, sweep, vtab1k, notebook, finetune, calibrate, report, manifest)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises its errors as every other mistake of the user's."""
+
+    def error(self, message: str):
+        """Raise UserError."""
+        raise UserError(f"{message}; see `{self.prog} --help`")
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="python -m analysis_lib",
         description=__doc__.split("\n")[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -26,14 +35,21 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb. Returns 0 for success, 2 after an error that the user can fix, and 130 after an interruption."""
-    parsed = parser().parse_args(arguments)
+    """Run one verb. Returns 0 for success, 2 after an error that the user can fix, and 130 after an interruption.
+
+    Where the reader of its output has gone, as `head` does, it ends quietly with 141, the code that the shell knows.
+    """
     try:
+        parsed = parser().parse_args(arguments)
         parsed.act(parsed)
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains again when it ends
+        return 141
     return 0
