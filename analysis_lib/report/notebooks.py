@@ -26,7 +26,11 @@ def parameters_of(notebook: Path) -> dict[str, object]:
         nbformat.validate(content, version=4)
     except nbformat.ValidationError:
         raise UserError(f"{where} is no notebook of format 4; restore it with git") from None
-    cells = [cell for cell in nbformat.from_dict(content).cells if "parameters" in cell.metadata.get("tags", [])]
+    cells = [
+        cell
+        for cell in nbformat.reads(external_files.read_text(notebook), as_version=4).cells
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
     if not cells:
         raise UserError(f"{paths.display(notebook)} has no cell tagged 'parameters'; tag the cell that sets them")
     try:

@@ -2,39 +2,16 @@
 
 import os
 import shlex
-import shutil
 import stat
 
 import pytest
 
 from analysis_lib.cli import main
-from tests.hostile import checkpoints, lists, manifests, pictures, ready_logits, runs, workshop
+from tests.hostile import checkpoints, lists, manifests, pictures, ready_logits, runs
 
 TABLE = [row for door in (manifests, pictures, lists, checkpoints, ready_logits, runs) for row in door.ROWS]
 PROGRESS = ("building ", "pictures: ", "seen: ")  # lines that tell how far it came before the error
 FINE = [row for door in (pictures, lists, ready_logits) for row in door.FINE]
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    """The workshop as it was made, never to be changed."""
-    root = tmp_path_factory.mktemp("sound") / "project"
-    root.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FTC_ROOT", str(root))
-        patch.chdir(root)
-        workshop.build(root)
-    return root.parent
-
-
-@pytest.fixture
-def project(sound, tmp_path, monkeypatch):
-    """A copy of the workshop, the current folder."""
-    shutil.copytree(sound, tmp_path, dirs_exist_ok=True)
-    root = tmp_path / "project"
-    monkeypatch.setenv("FTC_ROOT", str(root))
-    monkeypatch.chdir(root)
-    return root
 
 
 def tree(folder):
