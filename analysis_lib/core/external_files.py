@@ -166,12 +166,11 @@ def _is_state_dict(state: object) -> bool:
 
 
 def _read_pth(path: Path) -> object:
-    if zipfile.is_zipfile(path) and _is_compressed(path):  # torch compresses nothing
-        raise UserError(f"{paths.display(path)} is a compressed archive and no checkpoint; unpack it first")
     try:
-        # timm's training script stores its arguments as a Namespace, which executes nothing when loaded
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        if not _is_compressed(path):
+            # timm's training script stores its arguments as a Namespace, which executes nothing when loaded
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 (a damaged or hostile file can raise anything)
         if "Unsupported global" in str(error):  # torch's words for a class or function that is not harmless
             raise UserError(
@@ -181,9 +180,13 @@ def _read_pth(path: Path) -> object:
         raise UserError(
             f"cannot read {paths.display(path)}: it is damaged or no checkpoint; save `model.state_dict()` again"
         ) from None
+    raise UserError(f"{paths.display(path)} is a compressed archive and no checkpoint; save `model.state_dict()` again")
 
 
 def _is_compressed(path: Path) -> bool:
+    """Whether a file is an archive with compressed entries: torch writes none, and a small one may fill the memory."""
+    if not zipfile.is_zipfile(path):
+        return False
     with zipfile.ZipFile(path) as archive:
         return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
 
