@@ -15,6 +15,11 @@ IMAGE_SIZE ?=
 LAB_OPTIONS ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
+# files are named after it
+ifneq ($(shell printf '%s' '$(BENCHMARK)' | tr -d 'A-Za-z0-9_.-')$(filter-out 1,$(words $(BENCHMARK)))$(filter .%,$(BENCHMARK)),)
+$(error BENCHMARK is '$(BENCHMARK)'; give the name of a benchmark, such as emoji)
+endif
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:

@@ -11,6 +11,7 @@
 | huge | read, up to twice Pillow's `MAX_IMAGE_PIXELS` (about 179 million pixels) |
 | larger, or with huge compressed notes | refused as a decompression bomb |
 | more than 100 times as long as wide | refused: resized to its shorter side it would fill the memory |
+| PostScript | refused: it is a program, which Pillow would hand to Ghostscript |
 | empty, truncated, damaged, no image, floating-point pixels | refused, with the reason |
 """
 
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from ..core import external_files
 
 LONGEST = 100  # the longer side, as a multiple of the shorter one
 WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # Pillow's modes of grey pixels of more than 8 bits
@@ -33,7 +36,7 @@ def open_picture(picture: Path | bytes) -> Image.Image:
 
     Raises UnusablePicture for what the table above refuses, and OSError for a file that cannot be opened.
     """
-    data = picture if isinstance(picture, bytes) else picture.read_bytes()
+    data = picture if isinstance(picture, bytes) else external_files.read_bytes(picture)
     if not data:
         raise UnusablePicture("the file is empty")
     loaded = _load(data)
@@ -55,6 +58,8 @@ def _load(data: bytes) -> Image.Image:
     """The first frame, decoded and upright, in the file's own mode."""
     try:
         with Image.open(io.BytesIO(data)) as opened:
+            if opened.format == "EPS":
+                raise UnusablePicture("PostScript is a program and no picture")
             if max(opened.size) > LONGEST * min(opened.size):
                 raise UnusablePicture(f"more than {LONGEST} times as long as wide")
             opened.load()

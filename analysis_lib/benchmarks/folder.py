@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from ..core import paths
+from ..core import external_files, paths
 from ..core.errors import UserError
 from ..core.progress import progress
 from .benchmark import Benchmark
 from .decode import open_picture
+from .image_lists import refuse_outside
 from .manifest import Manifest
 
 CHUNK = 64  # images that are decoded at once
@@ -23,7 +24,7 @@ def read_image(path: Path, sha256: str, size: int, stretched: bool = False) -> t
     """
     from torchvision.transforms.functional import center_crop, pil_to_tensor, resize  # heavy, and only needed here
 
-    data = path.read_bytes()
+    data = external_files.read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise OSError("its sha256 differs from the manifest")
     square = [size, size]
@@ -65,9 +66,10 @@ def check_usable(manifest: Manifest, bad: Sequence[str]) -> None:
 def decode_folder(manifest: Manifest) -> torch.Tensor:
     """Decode the image files in the folder that the head's `source` names, (N, 3, S, S) uint8.
 
-    Raises UserError that counts and names unusable files.
+    Raises UserError that counts and names unusable files, and links that lead out of the folder.
     """
     folder, files, size = paths.image_folder(manifest.head.source), listed_files(manifest), manifest.head.image_size
+    refuse_outside([folder / path for path, _ in files], folder)
     images, bad = torch.empty(len(files), 3, size, size, dtype=torch.uint8), []
     for start in progress(range(0, len(files), CHUNK), "decoding"):
         rows = slice(start, start + CHUNK)

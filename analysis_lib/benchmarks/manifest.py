@@ -9,7 +9,6 @@ test. Rows of the split `source` are images of the source domain: the starting n
 import hashlib
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import torch
 
 from ..core import external_files, files, paths
 from ..core.class_split import ClassSplit
-from ..core.errors import UserError, unknown
+from ..core.errors import UNPRINTABLE, UserError, unknown
 from ..core.seeds import generator_for
 from .periods import test_periods
 
@@ -31,12 +30,24 @@ COLUMNS = ["path", "label", "split", "group", "sha256"]
 OPTIONAL = ["date", "place"]  # further columns: when (an ISO date, or its year) and where an image was made
 SOURCE = "source"  # the split of source images, and the weights that are trained here on them
 NO_NETWORK = "none"  # the model and the weights until `manifest network` names them
-UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and what is no UTF-8
 
 FileName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]  # it names a file, so it leads nowhere else
 Share = Annotated[float, pydantic.Field(gt=0, le=1)]
 Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+
+
+LARGEST = 4096  # pixels of an image's side
+
+
+def _printable(text: str) -> str:
+    if UNPRINTABLE.search(text):
+        raise ValueError("it holds a control character")
+    return text
+
+
+Line = Annotated[str, pydantic.AfterValidator(_printable)]
+Name = Annotated[Line, pydantic.Field(min_length=1)]
 
 
 def _distinct(names: list[str]) -> list[str]:
@@ -67,6 +78,13 @@ class Augmentation(_Strict):
     scale: tuple[Share, Share]
     flip: bool
 
+    @pydantic.field_validator("scale")
+    @classmethod
+    def _rising(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if scale[0] > scale[1]:
+            raise ValueError("the smaller share comes first")
+        return scale
+
 
 def _later(default=None):
     """A field that came later: at its default it is left out, so that the digests of older manifests stay."""
@@ -86,16 +104,16 @@ class Head(_Strict):
     """
 
     name: FileName
-    title: str
-    source: str
+    title: Line
+    source: Line
     builder: str
     licences: list[Licence]
-    class_names: Annotated[list[str], pydantic.AfterValidator(_distinct)]
-    class_ids: list[int] | None = None
+    class_names: Annotated[list[Name], pydantic.Field(min_length=2), pydantic.AfterValidator(_distinct)]
+    class_ids: list[pydantic.NonNegativeInt] | None = None
     seen: Share | list[str]
     model: str
     weights: FileName
-    image_size: pydantic.PositiveInt
+    image_size: Annotated[int, pydantic.Field(gt=0, le=LARGEST)]
     mean: tuple[Finite, Finite, Finite]
     std: tuple[Positive, Positive, Positive]
     augmentation: Augmentation
@@ -104,6 +122,17 @@ class Head(_Strict):
     rows: FileName | None = _later()
     stretched: bool = _later(False)
     recipe: str | None = _later()
+
+    @pydantic.field_validator("seen")
+    @classmethod
+    def _some_classes(cls, seen: float | list[str], info: pydantic.ValidationInfo) -> float | list[str]:
+        names = info.data.get("class_names")
+        if names and isinstance(seen, list):
+            if strange := [name for name in seen if name not in names]:
+                raise ValueError(f"{strange[0]!r} is none of the classes")
+            if not 0 < len(set(seen)) == len(seen) < len(names):
+                raise ValueError("name some of the classes and not all, each once")
+        return seen
 
 
 @dataclass(frozen=True)
@@ -167,11 +196,10 @@ def load_head(benchmark: str) -> Head:
 
 
 def _known_head(benchmark: str) -> Path:
-    path = paths.manifest_head(benchmark)
-    available = [other.stem for other in path.parent.glob("*.json")]
+    available = [path.stem for path in paths.manifests().glob("*.json")]
     if benchmark not in available:
         raise unknown("benchmark", benchmark, available)
-    return path
+    return paths.manifest_head(benchmark)
 
 
 def _read_head(path: Path) -> Head:
@@ -180,7 +208,7 @@ def _read_head(path: Path) -> Head:
 
 def _parse_head(raw: bytes, path: Path) -> Head:
     try:
-        return Head.model_validate_json(raw)
+        return Head.model_validate(external_files.parse_json(raw, path))
     except pydantic.ValidationError as error:
         raise external_files.wrong_field(error, paths.display(path)) from None
 
@@ -228,10 +256,11 @@ def _parse(raw: bytes, where: str) -> pd.DataFrame:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return external_files.read_bytes(path)
     except OSError as error:
         raise UserError(
-            f"cannot read {paths.display(path)} ({error.strerror}); a manifest is a .json and a .csv file; restore both"
+            f"cannot read {paths.display(path)} ({error.strerror or error}); a manifest is a .json and a .csv file; "
+            "restore both"
         ) from None
 
 
@@ -239,7 +268,7 @@ def check_body(body: pd.DataFrame, num_classes: int, where: str) -> None:
     """Check the rules for a body. Raises UserError with the first three offending rows."""
     if list(body.columns) != COLUMNS + [name for name in OPTIONAL if name in body.columns]:
         raise UserError(
-            f"{where}: columns are {', '.join(body.columns)}; expected {', '.join(COLUMNS)}, then "
+            f"{where}: columns are {', '.join(body.columns)[:120]}; expected {', '.join(COLUMNS)}, then "
             f"{' and '.join(OPTIONAL)} if there are any"
         )
     for side in ("train", "test"):
@@ -264,7 +293,7 @@ def check_body(body: pd.DataFrame, num_classes: int, where: str) -> None:
 
 
 def _unwritable(text: object) -> bool:
-    return isinstance(text, str) and bool(UNWRITABLE.search(text))
+    return isinstance(text, str) and bool(UNPRINTABLE.search(text))
 
 
 def save_manifest(head: dict, body: pd.DataFrame) -> None:

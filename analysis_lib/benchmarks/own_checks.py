@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core import paths
+from ..core import external_files, paths
 from ..core.errors import UserError
 from ..core.progress import progress
 from .decode import open_picture
@@ -29,7 +29,7 @@ def hash_pictures(files: Sequence[Path]) -> list[str]:
 def _look(file: Path) -> tuple[str, str]:
     """The sha256 of a file, and why it is no picture, or nothing."""
     try:
-        data = file.read_bytes()
+        data = external_files.read_bytes(file)
         open_picture(data)
     except OSError as error:
         return "", str(error.strerror or error)
@@ -62,10 +62,9 @@ def changed(body: pd.DataFrame, folder: Path) -> list[str]:
     for row in progress(body.itertuples(), "hashing"):
         file = folder / row.path
         try:
-            with open(file, "rb") as opened:
-                digest = hashlib.file_digest(opened, "sha256").hexdigest()
+            digest = hashlib.sha256(external_files.read_bytes(file)).hexdigest()
         except OSError as error:
-            found.append(f"{row.path}: {error.strerror}")
+            found.append(f"{row.path}: {error.strerror or error}")
             continue
         if not Path(os.path.realpath(file)).is_relative_to(real):
             found.append(f"{row.path}: a link that leads out of {paths.display(folder)}")

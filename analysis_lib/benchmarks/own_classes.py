@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..core import external_files, paths
 from ..core.class_split import ClassSplit
-from ..core.errors import UserError
+from ..core.errors import UNPRINTABLE, UserError
 from .image_lists import Source, class_id
 from .user_images import class_names
 
@@ -17,7 +17,7 @@ def name_classes(file: Path | None, folders: Sequence[str], written: Sequence[st
 
     file : of --classes, or None for the names of the class folders, and the classes as written for each image; ids
     without names must be 0, 1, 2 ... without a gap. Raises UserError for that, for a repeated name, for names that
-    differ in case alone, and for fewer than two.
+    differ in case alone or hold control characters, and for fewer than two.
     """
     if file:
         names, where = external_files.read_lines(file), paths.display(file)
@@ -30,6 +30,8 @@ def name_classes(file: Path | None, folders: Sequence[str], written: Sequence[st
         raise UserError(f"{where} has {len(names)} class; a benchmark needs at least one seen and one absent class")
     before: dict[str, str] = {}
     for name in names:
+        if UNPRINTABLE.search(name):
+            raise UserError(f"{where} has the class {name!a} with control characters or of no UTF-8; rename it")
         same = before.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
         if same == name and names.count(name) > 1:
             raise UserError(f"{where} has the class {name!r} twice; write each once")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from ..core import paths
-from ..core.errors import UserError
+from ..core.errors import UNPRINTABLE, UserError
 from ..core.progress import log
 from . import BENCHMARKS
 from .collection import network_fields
 from .image_lists import refuse_outside
-from .manifest import NO_NETWORK, OPTIONAL, SOURCE, UNWRITABLE, Manifest
+from .manifest import NO_NETWORK, OPTIONAL, SOURCE, Manifest
 from .own_checks import hash_pictures, in_two_subsets, under_two_classes
 from .own_classes import label_classes, name_classes, parse_seen, refuse_empty
 from .own_data import write_manifest
@@ -72,7 +72,7 @@ def create_manifest(own: OwnData) -> Manifest:
     folder = Path(os.path.commonpath(roots))
     title = own.title or f"Images of {own.data.resolve().name}"
     for text in (title, str(folder)):
-        if UNWRITABLE.search(text):
+        if UNPRINTABLE.search(text):
             raise UserError(f"{text!a} has control characters or is no UTF-8; rename the folder or give a --title")
     refuse_outside(rows["file"].tolist(), folder)
     rows["path"] = _relative_paths(rows["file"].tolist(), folder)
@@ -117,7 +117,7 @@ def _relative_paths(files: list[Path], folder: Path) -> list[str]:
     for rule, broken in (
         (
             "have names with control characters or of no UTF-8; rename them",
-            names.map(lambda x: bool(UNWRITABLE.search(x))),
+            names.map(lambda x: bool(UNPRINTABLE.search(x))),
         ),
         ("are listed twice; list each once", names.duplicated()),
     ):

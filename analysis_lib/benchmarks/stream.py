@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from ..core import paths, resources
 from ..core.workers import end_with_parent
 from .folder import check_usable, listed_files, read_images
+from .image_lists import refuse_outside
 from .manifest import Manifest
 
 # Workers are forks of a process that has only imported these, and has no threads.
@@ -29,8 +30,9 @@ class StreamedImages:
 
     def __init__(self, manifest: Manifest):
         self._manifest, self._listed = manifest, listed_files(manifest)
-        head = manifest.head
-        self._reader = _Reader(paths.image_folder(head.source), head.image_size, head.stretched)
+        head, folder = manifest.head, paths.image_folder(manifest.head.source)
+        refuse_outside([folder / path for path, _ in self._listed], folder)
+        self._reader = _Reader(folder, head.image_size, head.stretched)
 
     @property
     def shape(self) -> torch.Size:

@@ -4,6 +4,7 @@ A verb imports its libraries only when it runs, so `--help` and a mistyped optio
 """
 
 import argparse
+import os
 import signal
 import sys
 
@@ -13,9 +14,17 @@ from . import calibrate, data, finetune, manifest, notebook, report, run, sweep,
 VERBS = (data, run, sweep, vtab1k, notebook, finetune, calibrate, report, manifest)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises its errors as every other mistake of the user's."""
+
+    def error(self, message: str):
+        """Raise UserError."""
+        raise UserError(f"{message}; see `{self.prog} --help`")
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="python -m analysis_lib",
         description=__doc__.split("\n")[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -34,18 +43,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb.
 
     Returns 0 for success, 2 after an error that the user can fix, and what shells give to a program that a signal ends:
-    130 after Ctrl-C and 143 after SIGTERM.
+    130 after Ctrl-C, 143 after SIGTERM, and 141 where the reader of its output has gone, as `head` does.
     """
-    parsed = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        parsed = parser().parse_args(arguments)
         parsed.act(parsed)
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interruption:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
         return 143 if isinstance(interruption, Terminated) else 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains again when it ends
+        return 141
     return 0
 
 

@@ -19,12 +19,19 @@ def add_verb(verbs) -> None:
 
 def act(arguments: argparse.Namespace) -> None:
     """Execute the notebook and print where it went."""
+    from ..benchmarks import recipe
+    from ..benchmarks.manifest import load_head
     from ..core import paths
     from ..report import notebooks
 
     source = Path(arguments.file).resolve()
     values = notebooks.parse_settings(arguments.settings, notebooks.parameters_of(source))
-    benchmark = (notebooks.parameters_of(source) | values).get("benchmark", "any")
+    chosen = notebooks.parameters_of(source) | values
+    benchmark = chosen.get("benchmark", "any")
+    if "benchmark" in chosen:
+        load_head(benchmark)
+    if "profile" in chosen:
+        recipe(benchmark, chosen["profile"])
     output = paths.executed_notebook(benchmark, source.stem)
     notebooks.run_notebook(source, output, arguments.settings)
     print(paths.display(output))

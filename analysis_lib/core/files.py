@@ -149,13 +149,13 @@ def write_table(df: pd.DataFrame, benchmark: str, name: str) -> Path:
 
 
 def read_table(benchmark: str, name: str) -> pd.DataFrame:
-    """Read results/<benchmark>/<name>.csv. Raises UserError when it is not there yet."""
+    """Read results/<benchmark>/<name>.csv. Raises UserError when it is not there yet, or damaged."""
     path = paths.table(benchmark, name)
     if not path.exists():
         raise UserError(f"there is no {paths.display(path)} yet; run `make reproduce BENCHMARK={benchmark}`")
-    import pandas as pd
+    from .external_files import read_table as read_csv
 
-    return pd.read_csv(path)
+    return read_csv(path)
 
 
 @contextlib.contextmanager

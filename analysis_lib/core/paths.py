@@ -3,11 +3,18 @@
 import os
 from pathlib import Path
 
+from .errors import UserError
+
 
 def root() -> Path:
-    """The project folder: `FTC_ROOT` if set, else the checkout that holds this package, else the current folder."""
-    if "FTC_ROOT" in os.environ:
-        return Path(os.environ["FTC_ROOT"]).resolve()
+    """The project folder: `FTC_ROOT` if set, else the checkout that holds this package, else the current folder.
+
+    Raises UserError for a setting that is no folder.
+    """
+    if written := os.environ.get("FTC_ROOT"):
+        if not os.path.isdir(written):
+            raise UserError(f"FTC_ROOT is {written!r}, which is no folder; make it, or set another")
+        return Path(written).resolve()
     return checkout() if (checkout() / "data_manifests").is_dir() else Path.cwd()
 
 
@@ -23,8 +30,12 @@ def display(path: Path) -> str:
 
 
 # data
+def manifests() -> Path:
+    return root() / "data_manifests"
+
+
 def manifest_head(benchmark: str) -> Path:
-    return root() / "data_manifests" / f"{benchmark}.json"
+    return manifests() / f"{benchmark}.json"
 
 
 def manifest_body(benchmark: str) -> Path:

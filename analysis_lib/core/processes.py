@@ -46,14 +46,19 @@ def join() -> None:
     """Join the other processes of torchrun; does nothing where it started none, and in a group that exists.
 
     Each process of a machine takes the GPU of its number, if there are GPUs. Only the first process prints. Raises
-    UserError if a machine has fewer GPUs than processes.
+    UserError if a machine has fewer GPUs than processes, and for an environment that torchrun does not make.
     """
     if not os.environ.keys() >= TORCHRUN or os.environ["WORLD_SIZE"] == "1" or share().world > 1:
         return
+    said = {name: _said(name) for name in (*sorted(TORCHRUN), "MASTER_PORT")}
+    if said["RANK"] >= said["WORLD_SIZE"]:
+        raise UserError(
+            f"RANK is {said['RANK']} of WORLD_SIZE {said['WORLD_SIZE']} processes; start them with torchrun"
+        )
     import torch
     from torch import distributed
 
-    backend, gpus, local = "gloo", torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
+    backend, gpus, local = "gloo", torch.cuda.device_count(), said["LOCAL_RANK"]
     if gpus:
         if local >= gpus:
             raise UserError(
@@ -64,9 +69,17 @@ def join() -> None:
         backend = "cpu:gloo,cuda:nccl"
     # others wait while the first stores what it computed; torchrun ends them if it fails
     distributed.init_process_group(backend, timeout=timedelta(days=1))
-    share_cores(int(os.environ["LOCAL_WORLD_SIZE"]))
+    share_cores(said["LOCAL_WORLD_SIZE"])
     if not share().is_first:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
+
+
+def _said(name: str) -> int:
+    """The number in a variable that torchrun sets. Raises UserError."""
+    text = os.environ.get(name, "")
+    if not text.isdecimal():
+        raise UserError(f"{name} is {text!r} in the environment and no number; start the processes with torchrun")
+    return int(text)
 
 
 def total(x: torch.Tensor) -> torch.Tensor:

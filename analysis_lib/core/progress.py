@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from tqdm.auto import tqdm
 
+from .errors import printable
 from .processes import share
 
 HEADLESS = "TQDM_DISABLE"  # tqdm's own switch; set for headless kernels
@@ -31,4 +32,4 @@ def progress(items: Iterable, title: str, total: int | None = None) -> Iterator:
 def log(line: str) -> None:
     """Print one line of progress: to the error stream, or in a notebook to its output. One process speaks for all."""
     if share().is_first:
-        print(line, file=sys.stdout if in_notebook() else sys.stderr, flush=True)
+        print(printable(line), file=sys.stdout if in_notebook() else sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import MISSING, dataclass, fields
 
 from .errors import UserError, unknown
@@ -17,8 +18,8 @@ class RunSpec:
     `data` is the digest of the manifest. `init` names the starting weights: a weights package, or the run id of the
     pre-training. `seen` lists seen classes by name, in place of the manifest's. With `validation`, some groups of every
     class are held out of training and evaluated: for choosing hyper-parameters, never for reporting. Raises UserError
-    for a negative `backbone_lr_scale` or `images_per_class`, a `warmup` outside 0..1, `autocast` in float64, and an
-    unknown `tuned_on` or `head`.
+    for no epochs, a negative or infinite `lr`, a negative `backbone_lr_scale` or `images_per_class`, a `warmup` outside
+    0..1, `autocast` in float64, and an unknown `tuned_on` or `head`.
     """
 
     benchmark: str
@@ -59,6 +60,8 @@ class RunSpec:
             raise unknown("head", self.head, HEADS)
         if not 0 <= self.warmup < 1:
             raise UserError(f"warmup is {self.warmup}; give a fraction of the steps, from 0 to below 1")
+        if self.epochs < 1 or not 0 <= self.lr < math.inf:
+            raise UserError(f"a run has {self.epochs} epochs at lr {self.lr}; give 1 or more, and a rate of 0 or more")
         if self.images_per_class < 0:
             raise UserError(f"images_per_class is {self.images_per_class}; give 1 or more, or 0 for all")
         if self.autocast and self.dtype != "float32":

@@ -1,6 +1,7 @@
 """Users' images: opened and checked before any is decoded, then measured."""
 
 import argparse
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,9 @@ def check_numbers(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} is {value}; give a positive number")
-    if arguments.std and min(arguments.std) <= 0:
+    if arguments.mean and not all(map(math.isfinite, arguments.mean)):
+        raise UserError(f"--mean is {arguments.mean}; give three numbers")
+    if arguments.std and not all(0 < value < math.inf for value in arguments.std):
         raise UserError(f"--std is {arguments.std}; give three positive numbers")
     if arguments.crop_pct is not None and not 0 < arguments.crop_pct <= 1:
         raise UserError(f"--crop-pct is {arguments.crop_pct}; give a share in (0, 1]")

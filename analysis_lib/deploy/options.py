@@ -11,8 +11,8 @@ RECIPE = ("epochs", "lr", "optimizer", "momentum", "weight_decay", "backbone_lr_
 
 
 def is_logits(path: Path) -> bool:
-    """Whether a source is a file of stored logits, by its name."""
-    return path.suffix.lower() in external_files.ARRAYS and not path.is_dir()
+    """Whether a source is a file of arrays by its name, so no images; those of other kinds are refused when read."""
+    return path.suffix.lower() in (*external_files.ARRAYS, *external_files.WEIGHTS, ".npy") and not path.is_dir()
 
 
 def check_kinds(arguments: argparse.Namespace, names: Sequence[str]) -> None:

@@ -3,12 +3,11 @@
 import torch
 from torch import nn
 
-from ..core.errors import UserError
+from ..core.errors import UserError, unknown
 from ..core.seeds import on_grid
 from . import torchvision_model, transformers_model
 from .digits_cnn import DigitsCNN
 from .glyphs_networks import glyphs_resnet, glyphs_vit
-from .unknown_architecture import unknown_architecture
 
 OWN = {"digits_cnn": DigitsCNN, "glyphs_resnet": glyphs_resnet, "glyphs_vit": glyphs_vit}
 
@@ -27,7 +26,7 @@ def create_model(name: str, num_classes: int) -> nn.Module:
         if name.startswith(library.PREFIX):
             return library.create(name, num_classes)
     if not timm.is_model(name):
-        raise unknown_architecture(name, [*OWN, *timm.list_models()], "timm", "model")
+        raise unknown("model", name, [*OWN, *timm.list_models()])
     model = timm.create_model(name, num_classes=num_classes)
     if not isinstance(model.get_classifier(), nn.Linear):
         raise UserError(

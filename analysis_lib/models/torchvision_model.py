@@ -3,9 +3,8 @@
 import torch
 from torch import nn
 
-from ..core.errors import UserError
+from ..core.errors import UserError, unknown
 from .adapter import Adapter, last_linear
-from .unknown_architecture import unknown_architecture
 
 PREFIX = "torchvision/"
 HEADLESS = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")  # auxiliary heads, or a convolution as head
@@ -23,7 +22,7 @@ def bare(name: str, num_classes: int) -> nn.Module:
     if name.removeprefix(PREFIX) in HEADLESS:
         raise UserError(f"model {name!r} has no single linear head; choose another of torchvision's")
     if name not in names():
-        raise unknown_architecture(name, names(), "torchvision")
+        raise unknown("torchvision architecture", name, names())
     import torchvision
 
     torch.backends.mha.set_fastpath_enabled(False)  # the fused attention of its transformers has no forward derivative

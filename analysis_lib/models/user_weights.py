@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from ..core import external_files, paths
-from ..core.errors import UserError
+from ..core.errors import UserError, unknown
 from .likely_architecture import likely_sentence
-from .unknown_architecture import unknown_architecture
 
 MARKER = "analysis_lib.gamma"  # in the metadata of a calibrated checkpoint
 
@@ -19,7 +18,7 @@ MARKER = "analysis_lib.gamma"  # in the metadata of a calibrated checkpoint
 def classifier_names(arch: str) -> tuple[str, ...]:
     """State-dict prefixes of a timm architecture's heads, such as `("fc",)`. Raises UserError for an unknown name."""
     if not timm.is_model(arch):
-        raise unknown_architecture(arch, timm.list_models(), "timm")
+        raise unknown("timm architecture", arch, timm.list_models())
     try:
         names = timm.models.get_pretrained_cfg(arch).classifier
     except RuntimeError as error:  # an unknown tag behind the name
@@ -77,17 +76,33 @@ def creating(arch: str, sized: str = "") -> Iterator[None]:
 
 
 def check_fit(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], arch: str, path: Path) -> None:
-    """Raise UserError if the tensors do not fit; it counts those that do not and names the first."""
+    """Raise UserError if the tensors do not fit or are not finite; it counts those and names the first."""
     kinds = {
         "missing": [name for name in wanted if name not in state],
         "unexpected": [name for name in state if name not in wanted],
         "of another shape": [name for name in wanted if name in state and wanted[name].shape != state[name].shape],
+        "of another kind of number": [
+            name
+            for name in wanted
+            if name in state and wanted[name].is_floating_point() != state[name].is_floating_point()
+        ],
     }
     found = [f"{len(names)} tensors {kind}, first {names[0]!r}" for kind, names in kinds.items() if names]
     if found:
         raise UserError(
             f"{paths.display(path)} does not fit {arch}: {'; '.join(found)}; name the architecture (and --image-size) "
             f"it was trained with{likely_sentence(state, arch)}"
+        )
+    _check_finite(wanted, state, path)
+
+
+def _check_finite(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], path: Path) -> None:
+    """Raise UserError for NaN and infinities where a new network has none, such as masks may."""
+    spoilt = [name for name in wanted if not state[name].isfinite().all() and wanted[name].isfinite().all()]
+    if spoilt:
+        raise UserError(
+            f"{paths.display(path)} holds numbers that are not finite in {len(spoilt)} tensors, first {spoilt[0]!r}; "
+            "give a checkpoint of a training that did not diverge"
         )
 
 

@@ -12,7 +12,7 @@ import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
 
-from ..core import files, paths
+from ..core import external_files, files, paths
 from ..core.errors import UserError, unknown
 from ..core.progress import HEADLESS
 
@@ -21,18 +21,28 @@ def parameters_of(notebook: Path) -> dict[str, object]:
     """Names and default values from the cell tagged `parameters`. Raises UserError without such a notebook or cell."""
     if not notebook.is_file():
         raise UserError(f"there is no notebook {paths.display(notebook)}; name one of those in notebooks/")
+    content, where = external_files.read_json(notebook), paths.display(notebook)
     try:
-        content = nbformat.read(notebook, as_version=4)
-    except nbformat.reader.NotJSONError:
-        raise UserError(f"{paths.display(notebook)} is not a notebook (no valid JSON); restore it with git") from None
-    cells = [cell for cell in content.cells if "parameters" in cell.metadata.get("tags", [])]
+        nbformat.validate(content, version=4)
+    except nbformat.ValidationError:
+        raise UserError(f"{where} is no notebook of format 4; restore it with git") from None
+    cells = [
+        cell
+        for cell in nbformat.reads(external_files.read_text(notebook), as_version=4).cells
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
     if not cells:
         raise UserError(f"{paths.display(notebook)} has no cell tagged 'parameters'; tag the cell that sets them")
-    return {
-        node.targets[0].id: ast.literal_eval(node.value)
-        for node in ast.parse(cells[0].source).body
-        if isinstance(node, ast.Assign)
-    }
+    try:
+        return {
+            node.targets[0].id: ast.literal_eval(node.value)
+            for node in ast.parse(cells[0].source).body
+            if isinstance(node, ast.Assign)
+        }
+    except (ValueError, SyntaxError, AttributeError):  # the last for what is assigned to no plain name
+        raise UserError(
+            f"{where}: the cell tagged 'parameters' must set names to plain values; restore it with git"
+        ) from None
 
 
 def parse_settings(settings: list[str], defaults: dict[str, object]) -> dict[str, object]:
@@ -45,16 +55,21 @@ def parse_settings(settings: list[str], defaults: dict[str, object]) -> dict[str
         name, _, text = setting.partition("=")
         if name not in defaults:
             raise unknown("notebook parameter", name, defaults)
+        if name in values:
+            raise UserError(f"the notebook parameter {name} is given twice; give it once")
         values[name] = parse_integers(name, text) if isinstance(defaults[name], list) else text
     return values
 
 
 def parse_integers(name: str, text: str) -> list[int]:
-    """The integers of a text such as `0,1,2`. Raises UserError for any other text."""
+    """The integers of a text such as `0,1,2`. Raises UserError for any other text, and for a number that repeats."""
     try:
-        return [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(f"{name} is {text!r}; give integers separated by commas, such as 0,1,2") from None
+        raise UserError(f"{name} is {text[:80]!r}; give integers separated by commas, such as 0,1,2") from None
+    if len(set(numbers)) < len(numbers):
+        raise UserError(f"{name} is {text!r}; give at least one, and each once: a repeated number is no further sample")
+    return numbers
 
 
 def run_notebook(notebook: Path, output: Path, settings: list[str]) -> None:

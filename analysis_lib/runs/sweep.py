@@ -11,7 +11,7 @@ a grid does not name are those of the benchmark's recipe for the profile. `seen_
 """
 
 import itertools
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -19,14 +19,17 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..benchmarks.manifest import load_manifest
-from ..core import paths
+from ..core import external_files, paths
 from ..core.errors import UserError, unknown
 from ..core.run_spec import RunSpec
+from ..methods import method_of
+from ..training.optimizers import check_optimizer
 from .plan import plan_on, run_before
 from .seen_choice import choose_seen
 
 FIXED = ("benchmark", "data", "seed", "stage")  # what a grid may not change
 SCALARS = (bool, int, float, str)
+MOST = 10_000  # cells of one grid
 CHOICE = {"seen_choice": str, "seen_number": int}  # what `choose_seen` takes
 SWEPT = {field.name: field.type for field in fields(RunSpec) if field.type in SCALARS and field.name not in FIXED}
 SWEPT |= CHOICE
@@ -65,12 +68,10 @@ class Sweep(BaseModel):
 
 def read_sweep(path: Path) -> Sweep:
     """Read a sweep file. Raises UserError if it is absent, is no JSON, or has unknown or missing keys."""
+    if not path.exists():
+        raise UserError(f"there is no sweep file {paths.display(path)}; those that ship lie in studies/")
     try:
-        sweep = Sweep.model_validate(json.loads(path.read_text()))
-    except FileNotFoundError:
-        raise UserError(f"there is no sweep file {paths.display(path)}; those that ship lie in studies/") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"cannot read the sweep file {paths.display(path)} ({error}); give a JSON file") from None
+        sweep = Sweep.model_validate(external_files.read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -87,7 +88,7 @@ def _typed(name: str, value: Value) -> Value:
     kind = SWEPT[name]
     if kind is float and type(value) is int:
         return float(value)
-    if type(value) is not kind:
+    if type(value) is not kind or kind is float and not math.isfinite(value):
         raise UserError(f"{name} is {value!r} in a sweep; give a value of type {kind.__name__}")
     return value
 
@@ -101,7 +102,11 @@ def cells(sweep: Sweep, profile: str) -> list[Cell]:
         several = []
         for name, value in grid.items():
             values = value if isinstance(value, list) else [value]
+            if not values:
+                raise UserError(f"{name} has no value in a grid of the sweep {sweep.title!r}; give one or more")
             several.append([(name, _typed(name, each)) for each in values])
+        if math.prod(map(len, several)) > MOST:
+            raise UserError(f"a grid of the sweep {sweep.title!r} has over {MOST} combinations; give fewer values")
         found |= dict.fromkeys(itertools.product(*several))
     return list(found)
 
@@ -129,5 +134,8 @@ def specs_by_cell(sweep: Sweep, benchmark: str, profile: str, seeds: Sequence[in
     for cell in cells(sweep, profile):
         choice = {name: value for name, value in cell if name in CHOICE}
         specs = plan_on(manifest, profile, seeds, **{name: value for name, value in cell if name not in CHOICE})
+        for spec in specs[:1]:
+            check_optimizer(spec.optimizer)
+            method_of(spec)
         found[cell] = [choose_seen(spec, manifest, **choice) for spec in specs] if choice else specs
     return found

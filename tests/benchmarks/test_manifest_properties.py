@@ -56,7 +56,7 @@ def _stays_below(name):
 
 
 @settings(LIGHT, max_examples=25)
-@given(bodies(), ODD, ODD, st.floats(0.01, 1) | st.lists(ODD, max_size=2), st.integers(1, 4096))
+@given(bodies(), ODD, ODD, st.floats(0.01, 1) | st.sampled_from([["cat"], ["dog"]]), st.integers(1, 4096))
 def test_whatever_is_saved_is_read_back_equal(project, body, title, source, seen, size):
     given_head = head(title=title, source=source, seen=seen, image_size=size)
     save_manifest(given_head, body)

@@ -331,7 +331,7 @@ TABLES = {  # a table, options, and the sentence
     "path,label,class\nash/0.png,1,ash\n": "has columns path, label, class; name the one of the classes",
     "file,label\nash/0.png,1\n": "has columns file, label; name the one of the files with --column path=NAME",
     "path,label\n": "is empty; write one image a line below the header",
-    "": "cannot read .*; give a CSV file with a header",
+    "": "cannot read .*; give a CSV file of UTF-8 text with a header",
     "path,label\nash/0.png,ash,more,and more\n": "has lines with more cells than its header",
     "path,label\nash/0.png,ash\nash/0.png,ash,more\n": "cannot read .*Expected 2 fields in line 3, saw 3",
     "path,label\nash/0.png,ash\nash/0.png,ash\nelm/0.png,elm\n": "2 of 3 files|1 of 3 files.*are listed twice",

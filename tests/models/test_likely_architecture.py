@@ -42,7 +42,9 @@ def test_names_of_transformers_are_recognised():
 def test_an_unknown_name_is_answered_with_the_nearest_and_a_count():
     with pytest.raises(UserError) as error:
         create_model("resnt50", 3)
-    assert len(str(error.value)) < 250 and f"of {len(timm.list_models()) + len(OWN)} names in timm" in str(error.value)
+    assert len(str(error.value)) < 250 and f"of {len(timm.list_models()) + len(OWN)} names the nearest are " in str(
+        error.value
+    )
     with pytest.raises(UserError, match=r"unknown torchvision architecture 'torchvision/resnet19' \(did you mean"):
         create_model("torchvision/resnet19", 3)
     with pytest.raises(UserError, match="'torchvision/googlenet' has no single linear head"):
