@@ -31,9 +31,11 @@ def check_scores(scores: torch.Tensor, labels: torch.Tensor, split: ClassSplit) 
 def max_over(scores: torch.Tensor, columns: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """The largest score among `columns` and its class, both (N,); the lowest class wins a tie."""
     index = torch.tensor(columns, device=scores.device)
-    parts = [part[:, index].max(1) for part in scores.split(1024)]  # small copies stay in the cache
-    value = torch.cat([part.values for part in parts])
-    position = torch.cat([part.indices for part in parts])
+    value, position = scores.new_empty(len(scores)), index.new_empty(len(scores))
+    # small copies stay in the cache; with the results allocated beforehand, each finds the place that the last one left
+    for start in range(0, len(scores), 1024):
+        rows = slice(start, start + 1024)
+        value[rows], position[rows] = scores[rows][:, index].max(1)
     return value, index[position]
 
 
