@@ -283,10 +283,11 @@ def main() -> int:
     options = parser.parse_args()
     everything = sorted(str(path.relative_to(CODE).with_suffix("")) for path in CODE.rglob("*.py"))
     chosen = options.modules or everything
-    modules = [name for part in chosen for name in everything if name == part or name.startswith(f"{part}/")]
-    if not modules:
-        parser.error(f"there is no module {chosen[0]}; give one such as gamma/curve")
-    loop = Loop(modules, options.results)
+    modules = {part: [name for name in everything if name == part or name.startswith(f"{part}/")] for part in chosen}
+    for part, found in modules.items():
+        if not found:
+            parser.error(f"there is no module or room {part!r}; give one such as gamma/curve or stats")
+    loop = Loop([*dict.fromkeys(name for found in modules.values() for name in found)], options.results)
     arguments = ["-x", "-s", "-p", "no:terminal", "-p", "no:cacheprovider", "-m", "not trains", "--rootdir", str(HERE)]
     if status := pytest.main([*arguments, str(TESTS)], plugins=[loop]):
         return status

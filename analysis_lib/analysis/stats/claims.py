@@ -302,8 +302,8 @@ def holm(p: np.ndarray) -> np.ndarray:
 
     Source: Holm 1979.
     """
-    known = np.nan_to_num(np.asarray(p, float), nan=1)
-    order = np.argsort(known, kind="stable")
+    known = np.nan_to_num(p, nan=1)
+    order = np.argsort(known)
     corrected = np.empty(len(known))
     corrected[order] = np.maximum.accumulate(known[order] * np.arange(len(known), 0, -1)).clip(max=1)
     return np.where(np.isnan(p), np.nan, corrected)

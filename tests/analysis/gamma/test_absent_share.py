@@ -64,6 +64,9 @@ def test_ties_and_single_samples_are_no_exception(random):
     tied = logits(torch.ones(5))
     assert estimate_absent_share(tied, tied, SPLIT, random, 10).share == 0
     assert estimate_absent_share(tied - 3 * torch.tensor([1.0, 0.0]), tied[:1], SPLIT, random, 10).share == 1
+    held_out = logits(torch.arange(4.0))
+    found = estimate_absent_share(held_out[3:], held_out, SPLIT, random, 10)
+    assert found.share == found.low == 0, "more large gaps than among held-out samples are no negative share"
 
 
 def test_logits_that_do_not_fit_are_named(random):
@@ -71,6 +74,8 @@ def test_logits_that_do_not_fit_are_named(random):
         estimate_absent_share(torch.zeros(3, 2), torch.zeros(0, 2), SPLIT, random)
     with pytest.raises(UserError, match=r"the target logits hold NaN"):
         estimate_absent_share(torch.full((3, 2), torch.nan), torch.zeros(1, 2), SPLIT, random)
+    with pytest.raises(UserError, match=r"the target logits have shape \(0, 2\)"):
+        posterior_em_share(torch.zeros(0, 2), SPLIT)
 
 
 def test_em_finds_the_share_under_a_posterior_that_is_right(random):
@@ -86,6 +91,10 @@ def test_the_black_box_share_solves_its_equation(random):
     for gamma in (0.0, 1.0, 2.0):
         assert black_box_share(pool, seen, absent, gamma) == pytest.approx(0.3, abs=0.03)
     assert black_box_share(pool, seen, absent + 99, 1.0) == 0, "stand-ins that are never predicted absent say nothing"
+    assert black_box_share(pool, seen, seen, 1.0) == 0, "nor do those that are alike"
+    nothing, tied, everything = torch.tensor([9.0, 9.0]), torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.0])
+    assert black_box_share(tied, nothing, everything, 1.0) == 0.5, "a gap of gamma is predicted seen"
+    assert black_box_share(everything, nothing, tied, 1.0) == 1, "at most 1"
 
 
 def test_gaps_are_their_definition(random):

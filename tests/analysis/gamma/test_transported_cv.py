@@ -80,7 +80,9 @@ def brute_force(run, labels, split, fold, share):
 @pytest.mark.parametrize("share", [None, 0.1, 0.8])
 def test_it_maximises_the_expected_accuracy_of_its_definition(share):
     run, labels, split, folds, _, _ = make()
-    for fold in folds:
+    noise = 2 * torch.randn(240, SEEN, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    noisy = [replace(fold, logits=fold.logits + noise) for fold in folds]  # wrong on some of what they trained on
+    for fold in [*folds, *noisy]:
         expected = brute_force(run, labels, split, fold, (CLASSES - SEEN) / CLASSES if share is None else share)
         found = transported_gamma(run, labels, split, [fold], share)
         assert expected(found) >= max(expected(k / 20) for k in range(-100, 300)) - 1e-12
@@ -113,3 +115,10 @@ def test_a_fold_without_a_right_held_out_sample_is_refused():
     none = replace(folds[0], held_out=torch.zeros_like(folds[0].held_out))
     with pytest.raises(UserError, match="needs in every fold a held-out image that the fold gets right"):
         transported_gamma(run, labels, split, [none])
+
+
+def test_no_finite_gamma_is_named():
+    run, labels, split, folds, _, _ = make()
+    masked = run.index_fill(1, torch.tensor(split.absent), -torch.inf)
+    with pytest.raises(UserError, match="transported_cv finds no finite gamma"):
+        transported_gamma(masked, labels, split, folds)

@@ -81,6 +81,8 @@ def test_top_k_among_k_classes_says_nothing_and_a_class_never_predicted_is_never
     never = torch.zeros(2, 7)
     never[:, 3:] = -torch.inf
     assert top_k_accuracies(never, labels, split)["top5_uy"] == 0
+    only_last = torch.tensor([[*[-torch.inf] * 6, 0.0]])  # class 0 is the second best, and is never predicted
+    assert top_k_accuracies(only_last, torch.tensor([0]), split)["top5_sy"] == 0
 
 
 def test_agrees_with_scikit_learn_and_its_own_identities(random):

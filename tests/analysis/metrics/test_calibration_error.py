@@ -31,9 +31,9 @@ def by_loops(logits, labels, bins):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(2, 8), st.integers(1, 20))
-def test_equals_brute_force(seed, n, num_classes, bins):
-    logits, labels = problem(seed, n, num_classes)
+@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(2, 8), st.integers(1, 20), st.sampled_from([2.0, 8.0]))
+def test_equals_brute_force(seed, n, num_classes, bins, scale):
+    logits, labels = problem(seed, n, num_classes, scale)
     assert expected_calibration_error(logits, labels, bins) == pytest.approx(
         by_loops(logits.double(), labels, bins), abs=1e-12
     )

@@ -39,6 +39,21 @@ def test_wrong_group_is_what_separates_the_accuracies(problem):
     assert summary["confusion_u"] == pytest.approx(seen_predicted[~split.is_seen(labels)].double().mean().item())
 
 
+def test_the_summary_is_the_mean_of_each_part_over_each_group(problem):
+    logits, labels, split = problem
+    dec, seen = softmax_decomposition(logits, labels, split), split.is_seen(labels)
+    parts = {
+        "p_absent": dec.p_absent,
+        "p_within": dec.p_within,
+        "confusion": (split.is_seen(logits.argmax(1)) != seen).double(),
+        "wrong_within": (~dec.right_within).double(),
+        "wrong_group": (dec.right_within & (logits.argmax(1) != labels)).double(),
+    }
+    of_seen = {f"{name}_s": part[seen].mean().item() for name, part in parts.items()}
+    of_absent = {f"{name}_u": part[~seen].mean().item() for name, part in parts.items()}
+    assert dec.summary() == pytest.approx(of_seen | of_absent)
+
+
 def test_extreme_logits_stay_finite():
     logits = torch.tensor([[1000.0, -1000.0, 0.0]])
     dec = softmax_decomposition(logits, torch.tensor([1]), ClassSplit(3, [0]))

@@ -196,6 +196,9 @@ def test_says_what_does_not_fit():
             resampled_means(bad, *counts)
     with pytest.raises(UserError, match="infinities"):
         resampled_means([values[0], values[1] / 0], *counts)
+    for numbers in ((0, 2, 10), (5, 0, 10)):
+        with pytest.raises(UserError, match="needs samples, seeds and resamples; got"):
+            draw_resamples(*numbers[:2], generator(), numbers[2])
     with pytest.raises(UserError, match="needs samples, seeds and resamples; got 5, 2 and 0"):
         draw_resamples(5, 2, generator(), 0)
     with pytest.raises(UserError, match="counts have shapes"):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis_lib import UserError
+from analysis_lib.analysis.stats import claims
 from analysis_lib.analysis.stats.claims import CLAIMS, COLUMNS, KEEPS, Claim, holm, judge, verdict
 from analysis_lib.analysis.stats.intervals import estimate, p_values
 
@@ -125,3 +126,10 @@ def test_every_claim_is_stated_once_and_tests_its_own_difference():
     assert len({claim.statement for claim in CLAIMS}) == len(CLAIMS)
     assert len({(claim.quantity, claim.bound) for claim in CLAIMS}) == len(CLAIMS)
     assert {claim.side for claim in CLAIMS} == {"above", "below"}
+
+
+def test_quantities_are_named_by_their_states():
+    assert str(claims.change("acc_uy")) == "fine-tuned - pre-trained: acc_uy"
+    shifted = claims.State("fine-tuned", "alg")
+    assert claims.change("gap", "a").b == claims.State("a") and str(shifted) == "fine-tuned, alg"
+    assert str(claims.Level(shifted, "gap")) == "fine-tuned, alg: gap"

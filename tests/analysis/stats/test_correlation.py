@@ -146,6 +146,20 @@ def test_groups_that_do_not_fit_are_refused(predicted, observed, items):
         spearman_over_groups(predicted, observed, items)
 
 
+def test_three_entries_are_enough_and_the_interval_ends_at_one():
+    """By hand: 1/2 of three, and -1, 1 and 1 without each; the opposite prediction mirrors everything."""
+    a, b = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 3.0, 2.0])
+    found = spearman_over_groups([a], [b], [torch.arange(3)])
+    error = math.sqrt(2 / 3 * (1.5**2 + 0.5**2 + 0.5**2))
+    assert [found[name] for name in ("mean", "class_error", "class_df")] == pytest.approx([0.5, error, 2])
+    assert (found["low"], found["high"]) == (-1, 1) and 0.5 - stats.t.ppf(0.975, 2) * error < -2
+    a, b = torch.arange(6.0), torch.tensor([0.0, 1.0, 2.0, 3.0, 5.0, 4.0])
+    for sign in (1, -1):
+        found = spearman_over_groups([sign * a], [b], [torch.arange(6)])
+        ends = sign * found["mean"], *sorted((sign * found["low"], sign * found["high"]))
+        assert ends[2] == 1 and 0 < ends[1] < ends[0] < 1
+
+
 def test_groups_without_entries_have_no_correlation():
     empty = torch.empty(2, 0)
     found = spearman_over_groups([empty, empty], [empty, empty], [torch.empty(0, dtype=torch.int64)] * 2)

@@ -40,6 +40,7 @@ def test_the_correction_gives_back_the_correlation_of_the_true_values(random):
     assert reliabilities == pytest.approx([1 / 1.64, 1 / 2.44], abs=0.02) and correlation < 0.35
     assert split_half.corrected(correlation, *reliabilities) == pytest.approx(rho, abs=0.03)
     assert split_half.corrected(0.3, 1.0, 1.0) == 0.3
+    assert split_half.corrected(0.05, 0.1, 0.4) == pytest.approx(0.25), "the least reliability that counts"
 
 
 @pytest.mark.parametrize("pair", [(0.05, 0.9), (0.9, 0.05), (-0.5, -0.5), (math.nan, 0.5), (0.5, math.nan)])

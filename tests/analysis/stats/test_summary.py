@@ -54,3 +54,33 @@ def test_verdicts_follow_the_interval():
 def test_every_shown_mean_carries_its_n(frame):
     shown = summary.grid(summary.over_seeds(frame, ["metric", "state"]), ["metric"], "state")
     assert shown.map(lambda text: text.endswith("(n=4)")).all(axis=None)
+
+
+def test_texts_say_points_and_seeds():
+    row = {"metric": "a", "group": "s", "mean": 0.2, "std": 0.05, "low": 0.1, "high": 0.3, "n": 4}
+    rows = pd.DataFrame([row, row | {"mean": 0.1, "low": 0.0}, row | {"mean": -0.1, "low": -0.2, "high": 0.0, "n": 1}])
+    assert summary.verdicts(rows, ["metric", "group"]).splitlines() == [
+        "a, s: rises, +20.0 points, 95 % interval [+10.0, +30.0], n=4 seeds",
+        "a, s: undecided, +10.0 points, 95 % interval [+0.0, +30.0], n=4 seeds",
+        "a, s: undecided, -10.0 points, 95 % interval [-20.0, +0.0], n=1 seeds",
+    ]
+    assert "n=7 seeds" in summary.verdicts(rows.assign(n_seeds=7), ["metric"])
+    assert summary.percent(rows).tolist() == ["20.0 ± 5.0 (n=4)", "10.0 ± 5.0 (n=4)", "-10.0 (n=1)"]
+
+
+def test_groups_and_columns_keep_the_order_of_the_table():
+    names = [("x", "b"), ("x", "a"), ("w", "b"), ("w", "a")]
+    rows = [{"seed": seed, "metric": m, "state": s, "value": seed} for seed in (1, 3) for m, s in names]
+    table = summary.over_seeds(pd.DataFrame(rows), ["metric", "state"])
+    assert list(zip(table["metric"], table["state"])) == names
+    assert table[["mean", "std", "n"]].values.tolist() == [[2, pytest.approx(2**0.5), 2]] * 4
+    shown = summary.grid(table, ["metric"], "state")
+    assert (shown.index.tolist(), shown.columns.tolist(), shown.columns.name) == (["x", "w"], ["b", "a"], None)
+    one = pd.DataFrame([row | {"other": row["value"] + 1} for row in rows])
+    assert summary.over_seeds(one, ["metric"], "other")["mean"].tolist() == [3, 3]
+
+
+def test_two_seeds_have_the_student_interval_of_one_degree_of_freedom():
+    table = summary.student(pd.DataFrame({"mean": [1.0], "std": [2.0], "n": [2]}))
+    half = stats.t.ppf(0.975, 1) * 2 / 2**0.5
+    assert table[["low", "high"]].values.tolist() == [pytest.approx([1 - half, 1 + half])]

@@ -36,12 +36,12 @@ def transported_gamma(
     """
     check_fine_tuning_data(logits, labels, split)
     share = len(split.absent) / split.num_classes if absent_share is None else check_share(absent_share)
-    own_gaps, best_seen, _ = _gaps(logits, labels, split)
+    own_gaps, best_seen, _ = _gaps(logits, split)
     own_gaps = own_gaps[best_seen == labels]
     own_largest = largest_logit_gap(logits, labels, split)
     found = []
     for fold in folds:
-        gaps, best_seen, best_absent = _gaps(fold.logits, fold.labels, fold.split)
+        gaps, best_seen, best_absent = _gaps(fold.logits, fold.split)
         pseudo_seen = fold.split.is_seen(fold.labels)
         held_out, trained = fold.held_out & pseudo_seen, fold.trained
         right = best_seen == fold.labels
@@ -65,9 +65,7 @@ def transported_gamma(
     return finite("transported_cv", sum(found) / len(found))
 
 
-def _gaps(
-    logits: torch.Tensor, labels: torch.Tensor, split: ClassSplit
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _gaps(logits: torch.Tensor, split: ClassSplit) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The gap of each sample (N,) float64, and its best seen and its best absent class (N,)."""
     top_seen, best_seen = max_over(logits.double(), split.seen)
     top_absent, best_absent = max_over(logits.double(), split.absent)
