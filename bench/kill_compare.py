@@ -22,7 +22,7 @@ FOLDERS = {
     "site": ["site"],
 }
 LESS = {
-    ".venv/lib": "without compiled code, pip's records, and what names the folder itself (direct_url.json, __editable__*)",
+    ".venv/lib": "without compiled code, pip's records, and what names the folder (direct_url.json, __editable__*)",
     "runs": "without the lock files, which are empty and stay",
     "results/*/*_costs.csv": "only the columns method and trainable: the others are seconds and memory",
     "executed/*.ipynb": "sources and outputs of cells, without outputs of cells that measure costs and without live "
