@@ -22,7 +22,7 @@ FOLDERS = {
     "site": ["site"],
 }
 LESS = {
-    ".venv/lib": "without byte code, pip's records, and what names the folder itself (direct_url.json, __editable__*)",
+    ".venv/lib": "without compiled code, pip's records, and what names the folder (direct_url.json, __editable__*)",
     "runs": "without the lock files, which are empty and stay",
     "results/*/*_costs.csv": "only the columns method and trainable: the others are seconds and memory",
     "executed/*.ipynb": "sources and outputs of cells, without outputs of cells that measure costs and without live "
@@ -68,7 +68,11 @@ def _names(root: Path, folder: str) -> list[str]:
 
 def _is_of_its_place(path: Path) -> bool:
     """Whether a file of an environment says where it lies, or when it was compiled."""
-    return path.suffix == ".pyc" or path.name in {"RECORD", "direct_url.json"} or path.name.startswith("__editable__")
+    return (
+        "__pycache__" in path.parts
+        or path.name in {"RECORD", "direct_url.json"}
+        or path.name.startswith("__editable__")
+    )
 
 
 def content(path: Path) -> bytes:

@@ -1,6 +1,6 @@
 """Kill a whole reproduction at random moments, again and again, and compare its files with undisturbed ones.
 
-    python bench/kill_test.py                                   # at least 100 kills, about 30 minutes on 2 idle cores
+    python bench/kill_test.py                                   # at least 100 kills, about 35 minutes on 2 idle cores
     python bench/kill_test.py --kills 10 --phases runs,site     # a short one
 
 Two clones of this checkout are made (what is not committed is left out). In one, each phase runs undisturbed. In the
@@ -46,10 +46,10 @@ class Phase:
 
 PHASES = {
     "setup": Phase("make setup", 0.03, 1.0, (".venv/ready",)),
-    "data": Phase(".venv/bin/python -m analysis_lib data emoji", 0.2, 1.0, ("data/emoji-*", "data/packages/*n*.tgz")),
-    "runs": Phase(f"make runs {SETTINGS}", 0.37, 0.4, ("runs/digits-*", "executed/digits/runs")),
-    "notebooks": Phase(f"make --jobs=2 reproduce {SETTINGS}", 0.3, 0.3, ("executed/digits/*.ipynb",)),
-    "site": Phase("make site BENCHMARK=digits", 0.1, 1.0, ("site",)),
+    "data": Phase(".venv/bin/python -m analysis_lib data emoji", 0.2, 0.7, ("data/emoji-*", "data/packages/*n*.tgz")),
+    "runs": Phase(f"make runs {SETTINGS}", 0.45, 0.25, ("runs/digits-*", "executed/digits/runs")),
+    "notebooks": Phase(f"make --jobs=2 reproduce {SETTINGS}", 0.25, 0.25, ("executed/digits/*.ipynb",)),
+    "site": Phase("make site BENCHMARK=digits", 0.07, 1.0, ("site",)),
 }
 
 

@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 import threading
 
 import pandas as pd
@@ -162,6 +164,26 @@ def test_making_a_file_removes_what_a_killed_process_left_of_it_and_nothing_of_i
     neighbour.touch()
     files.cached(path, lambda: {"x": torch.ones(1)})
     assert set(path.parent.iterdir()) == {path, neighbour}
+
+
+def test_the_next_writer_removes_what_a_killed_one_left_and_nothing_of_one_that_lives(project):
+    path = project / "results" / "[a] table.csv"
+    with files.replacing(path) as held:  # this process is the writer that lives
+        killed = path.with_name(f".{path.name}.7{files.TEMPORARY}")
+        for left in (killed, killed.with_name(f"{killed.name}.ipynb"), path.with_name(f".b.csv.7{files.TEMPORARY}")):
+            left.touch()
+        child = [sys.executable, "-c", WRITES, str(path)]
+        subprocess.run(child, check=True)
+        assert names(project) == sorted([f".b.csv.7{files.TEMPORARY}", held.name, path.name])
+        held.write_text("mine")
+    assert path.read_text() == "mine"
+
+
+WRITES = """
+import pathlib, sys
+from analysis_lib.core import files
+files.write_text(pathlib.Path(sys.argv[1]), "another's")
+"""
 
 
 def test_what_cannot_be_made_is_not_kept(project):
