@@ -236,8 +236,8 @@ def _check_values(path: Path, logits: torch.Tensor) -> None:
         if wrong.any():
             row, column = wrong.nonzero()[0].tolist()
             raise UserError(
-                f"{where}: the logits hold {part[row, column]:.3g}, first in row {start + row}; they must be numbers up to "
-                f"{LARGEST:g} in size: check the model that made them"
+                f"{where}: the logits hold {part[row, column]:.3g}, first in row {start + row}; they must be "
+                f"numbers up to {LARGEST:g} in size: check the model that made them"
             )
 
 
