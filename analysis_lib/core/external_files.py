@@ -24,6 +24,7 @@ from .errors import UNPRINTABLE, UserError
 
 ARRAYS = (".npz", ".safetensors", ".csv")
 WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
+CHUNK = 8192  # rows that are checked at once
 LARGEST = 1e30  # of a logit: sums and differences of float32 stay finite far beyond it
 
 
@@ -229,13 +230,14 @@ def _check_values(path: Path, logits: torch.Tensor) -> None:
     where, (rows, classes) = paths.display(path), logits.shape
     if not rows or classes < 2:
         raise UserError(f"{where} has {rows} samples of {classes} classes; give at least one sample of two classes")
-    for rows in logits.split(8192):
-        wrong = ~((rows.abs() <= LARGEST) | (rows == -torch.inf))
+    for start in range(0, rows, CHUNK):
+        part = logits[start : start + CHUNK]
+        wrong = ~((part.abs() <= LARGEST) | (part == -torch.inf))
         if wrong.any():
             row, column = wrong.nonzero()[0].tolist()
             raise UserError(
-                f"{where}: the logits hold {rows[row, column]:.3g}; they must be numbers up to {LARGEST:g} in size: "
-                "check the model that made them"
+                f"{where}: the logits hold {part[row, column]:.3g}, first in row {start + row}; they must be "
+                f"numbers up to {LARGEST:g} in size: check the model that made them"
             )
 
 

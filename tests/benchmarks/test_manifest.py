@@ -45,8 +45,8 @@ def test_seen_classes_by_name(project):
     with pytest.raises(UserError, match="the absent set is empty"):
         manifest.class_split(0, manifest.class_names)
     edit_head(project, seen=[])
-    with pytest.raises(UserError, match="the seen set is empty"):
-        load_manifest("digits").class_split(0)
+    with pytest.raises(UserError, match="field 'seen': name some of the classes"):
+        load_manifest("digits")
 
 
 def test_an_unknown_benchmark_names_the_nearest(project):

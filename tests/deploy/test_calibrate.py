@@ -603,7 +603,7 @@ LOGIT_MISTAKES = {
     "--data M/unlabelled.npz": r"\S+unlabelled.npz has no 'labels', only logits",
     "--data M/shape.npz": r"\S+shape.npz: logits are torch.float64 \(2, 10\) and labels \(1,\); expected floats",
     "--data M/half.npz": r"\S+half.npz: labels are not whole numbers",
-    "--data M/nan.npz": r"logits hold NaN, first in row 0",
+    "--data M/nan.npz": r".*nan.npz: the logits hold nan, first in row 0",
     "--data M/absent.npz": r"the fine-tuning data holds 1 samples of class 1 or others",
     "--data M/columns.csv": r"\S+columns.csv has columns label, logits_0, \.\.\.; expected labels, logits_0, logits_1",
     "--data M/words.csv": r"cannot read \S+words.csv \(.*\); give a CSV file of numbers",

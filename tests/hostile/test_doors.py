@@ -41,6 +41,7 @@ def test_a_malformed_input_is_one_sentence_and_writes_nothing(project, row, caps
     assert tree(project.parent) == before
 
 
+@pytest.mark.filterwarnings("ignore:Creating legend")  # matplotlib says so when the machine is busy
 @pytest.mark.parametrize("row", FINE, ids=lambda row: row.title)
 def test_what_is_odd_but_fine_works(project, row, capsys):
     row.spoil()
