@@ -25,8 +25,18 @@ def progress(items: Iterable, title: str, total: int | None = None) -> Iterator:
 
     total : of items that have no length.
     """
-    watched = sys.stderr.isatty() or (in_notebook() and not os.environ.get(HEADLESS))
-    return tqdm(items, desc=title, total=total, leave=False, disable=not (watched and share().is_first))
+    return tqdm(items, desc=title, total=total, leave=False, disable=not (watched() and share().is_first))
+
+
+def watched() -> bool:
+    """Whether someone looks on: in a terminal or an open notebook."""
+    return sys.stderr.isatty() or (in_notebook() and not os.environ.get(HEADLESS))
+
+
+def announce(step: str) -> None:
+    """Log a long step that has no bar, where someone looks on."""
+    if watched():
+        log(step)
 
 
 def log(line: str) -> None:

@@ -10,7 +10,7 @@ from ..analysis.gamma.curve import seen_absent_curve
 from ..analysis.metrics.accuracy import accuracies
 from ..core import files, paths
 from ..core.device import reuse_memory
-from ..core.progress import log
+from ..core.progress import announce
 from ..models import torchvision_model, user_network
 from ..models.adapter import Adapter
 from ..models.gamma_bias import fold_gamma
@@ -67,7 +67,7 @@ def produce(
 
     reuse_memory()
     split, data = inputs.split, inputs.measure()
-    log(f"estimating gamma from {len(data.labels):,} samples")
+    announce(f"estimating gamma from {len(data.labels):,} samples")
     result = calibrate_logits(
         data.logits,
         data.labels,
@@ -88,7 +88,7 @@ def produce(
         )
     curve = None
     if data.test_logits is not None:
-        log(f"measuring its effect on {len(data.test_labels):,} test samples")
+        announce(f"measuring its effect on {len(data.test_labels):,} test samples")
         curve = seen_absent_curve(data.test_logits, data.test_labels, split)
         report["test"] = assess(data.test_logits, data.test_labels, split, result.gamma)
         if data.test_pretrained_logits is not None:
@@ -102,7 +102,7 @@ def produce(
         contents = user_network.contents(inputs.network, final, result.gamma if folding else None)
         written |= {outputs["checkpoint"] / name: content for name, content in contents.items()}
     report["advice"] = page.advice(report)
-    log("drawing the page")
+    announce("drawing the page")
     pictures = page.draw_pictures(data.logits, split, inputs.names, report, curve)
     written[outputs["page"]] = page.page(report, pictures, loading).encode()
     written[outputs["report"]] = (json.dumps(_plain(report), indent=2, sort_keys=True, allow_nan=False) + "\n").encode()

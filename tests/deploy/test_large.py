@@ -126,7 +126,7 @@ def calibrate(folder, *more):
     return main(["calibrate", *network, *where, *more])
 
 
-def test_names_in_any_script_reach_the_manifest_the_report_and_the_page(load, named, capsys):
+def test_names_in_any_script_reach_the_manifest_the_report_and_the_page(load, named):
     names = sorted(load.class_names(36))
     decomposed = "".join(f"{unicodedata.normalize('NFD', name)}\n" for name in names[:18])
     (named / "seen.txt").write_text(decomposed, encoding="utf-8")
@@ -143,7 +143,16 @@ def test_names_in_any_script_reach_the_manifest_the_report_and_the_page(load, na
     drawn = html.unescape("".join(base64.b64decode(picture).decode() for picture in pictures))
     confused = {names[row["seen"]] for row in report["test"]["seen_confusions"]}
     assert any(name in drawn for name in confused)
-    assert "samples" in capsys.readouterr().err, "long steps are told"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_long_steps_are_told_in_a_terminal_alone(load, tmp_path, capsys, monkeypatch, terminal):
+    load.write_logits(tmp_path, "own", 20, 10, 5)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    own = ["--data", tmp_path / "own.safetensors", "--seen", "0,1,2,3,4", "--output", tmp_path / "out.json"]
+    assert main(["calibrate", *own]) == 0
+    told = "estimating gamma from 20 samples\ndrawing the page\n"
+    assert capsys.readouterr().err == (told if terminal else "")
 
 
 def test_names_that_only_look_the_same_are_refused(load, named, capsys):
