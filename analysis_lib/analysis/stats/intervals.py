@@ -101,7 +101,8 @@ def with_interval(table: pd.DataFrame) -> pd.DataFrame:
 def half_width(table: pd.DataFrame, alpha: float | np.ndarray) -> np.ndarray:
     """Half the length of the intervals that miss with chance alpha, from the columns `ERRORS`; NaN without any."""
     seed_error, seed_df, class_error, class_df = (table[name].to_numpy(float) for name in ERRORS)
-    parts = -stdtrit(seed_df, alpha / 2) * seed_error, -stdtrit(class_df, alpha / 2) * class_error
+    # the lower quantiles are exact for small alpha; they are negative, and squared below
+    parts = stdtrit(seed_df, alpha / 2) * seed_error, stdtrit(class_df, alpha / 2) * class_error
     without_any = np.isnan(parts[0]) & np.isnan(parts[1])
     return np.where(without_any, np.nan, np.sqrt(np.nansum(np.square(parts), axis=0)))
 

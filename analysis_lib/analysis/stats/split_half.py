@@ -5,6 +5,8 @@ happened: a change (after minus before) correlates negatively with the value bef
 on two disjoint halves, they share only what is true of the class.
 """
 
+import math
+
 import pandas as pd
 import torch
 
@@ -40,5 +42,5 @@ def corrected(correlation: float, predictor_reliability: float, outcome_reliabil
     beyond 1. It is NaN, undefined, if a reliability is below LEAST_RELIABILITY. Source: Spearman 1904.
     """
     if not min(predictor_reliability, outcome_reliability) >= LEAST_RELIABILITY:
-        return float("nan")
+        return math.nan
     return correlation / (predictor_reliability * outcome_reliability) ** 0.5

@@ -11,7 +11,7 @@ from analysis_lib.analysis.stats.intervals import estimate
 from analysis_lib.analysis.stats.sample_numbers import SampleNumbers, sample_numbers
 
 N, C = 40, 5
-LABELS = torch.arange(N) % C
+LABELS = torch.cat([torch.ones(10, dtype=torch.long), torch.arange(10, N) % C])
 SPLITS = [ClassSplit(C, [0, 1, 3]), ClassSplit(C, [1, 4])]  # of the two seeds
 BEFORE, AFTER, MIDDLE = State("before"), State("after"), State("middle")
 
@@ -63,7 +63,7 @@ def test_numbers_are_those_of_the_samples_with_and_without_each_class(numbers, n
 
 
 def test_sizes_are_those_of_the_seed_with_the_fewest(numbers):
-    fewest = {"acc_sy": 16, "acc_uy": 16, "ausuc": 40}
+    fewest = {"acc_sy": 22, "acc_uy": 12, "ausuc": 40}
     assert numbers.sizes.tolist() == [fewest[metric] for _, metric in numbers.names]
 
 
@@ -76,13 +76,13 @@ def test_levels_and_differences_have_the_intervals_of_their_numbers(numbers):
     place = {name: row for row, name in enumerate(numbers.names)}
     names = [(AFTER, "acc_uy"), (BEFORE, "ausuc")]
     rows = [place[name] for name in names]
-    expected = as_table(numbers.whole[:, rows].T.tolist(), [numbers.without[:, row] for row in rows], [16, 40])
+    expected = as_table(numbers.whole[:, rows].T.tolist(), [numbers.without[:, row] for row in rows], [12, 40])
     pd.testing.assert_frame_equal(numbers.levels(names), expected)
     contrasts = [Contrast(AFTER, BEFORE, "acc_sy"), Contrast(AFTER, BEFORE, "ausuc")]
     pairs = [(place[each.a, each.metric], place[each.b, each.metric]) for each in contrasts]
     whole = [(numbers.whole[:, a] - numbers.whole[:, b]).tolist() for a, b in pairs]
     without = [numbers.without[:, a] - numbers.without[:, b] for a, b in pairs]
-    pd.testing.assert_frame_equal(numbers.differences(contrasts), as_table(whole, without, [16, 40]))
+    pd.testing.assert_frame_equal(numbers.differences(contrasts), as_table(whole, without, [22, 40]))
 
 
 def test_a_class_that_one_number_uses_leaves_the_other_as_it_is(numbers):
@@ -112,7 +112,7 @@ def test_means_of_states_are_made_of_the_metrics_that_all_have(numbers):
     assert found.names == [*extra.names, (MIDDLE, "acc_sy"), (MIDDLE, "acc_uy"), (MIDDLE, "ausuc")]
     assert torch.equal(found.whole[:, :7], extra.whole)
     assert torch.equal(found.without[:, :7].nan_to_num(-1), extra.without.nan_to_num(-1))
-    assert found.sizes.tolist() == [16, 16, 11, 16, 40, 40, 3, 11, 16, 40]
+    assert found.sizes.tolist() == [22, 12, 11, 12, 40, 40, 3, 11, 12, 40]
     for row, (a, b) in zip((7, 8, 9), ((0, 2), (1, 3), (4, 5))):
         for part, source in ((found.whole, extra.whole), (found.without, extra.without)):
             assert torch.allclose(part[:, row], (source[:, a] + source[:, b]) / 2, equal_nan=True)

@@ -58,14 +58,16 @@ def test_every_shown_mean_carries_its_n(frame):
 
 def test_texts_say_points_and_seeds():
     row = {"metric": "a", "group": "s", "mean": 0.2, "std": 0.05, "low": 0.1, "high": 0.3, "n": 4}
-    rows = pd.DataFrame([row, row | {"mean": 0.1, "low": 0.0}, row | {"mean": -0.1, "low": -0.2, "high": 0.0, "n": 1}])
+    rows = pd.DataFrame(
+        [row, row | {"mean": 0.1, "low": 0.0, "n": 2}, row | {"mean": -0.1, "low": -0.2, "high": 0.0, "n": 1}]
+    )
     assert summary.verdicts(rows, ["metric", "group"]).splitlines() == [
         "a, s: rises, +20.0 points, 95 % interval [+10.0, +30.0], n=4 seeds",
-        "a, s: undecided, +10.0 points, 95 % interval [+0.0, +30.0], n=4 seeds",
+        "a, s: undecided, +10.0 points, 95 % interval [+0.0, +30.0], n=2 seeds",
         "a, s: undecided, -10.0 points, 95 % interval [-20.0, +0.0], n=1 seeds",
     ]
     assert "n=7 seeds" in summary.verdicts(rows.assign(n_seeds=7), ["metric"])
-    assert summary.percent(rows).tolist() == ["20.0 ± 5.0 (n=4)", "10.0 ± 5.0 (n=4)", "-10.0 (n=1)"]
+    assert summary.percent(rows).tolist() == ["20.0 ± 5.0 (n=4)", "10.0 ± 5.0 (n=2)", "-10.0 (n=1)"]
 
 
 def test_groups_and_columns_keep_the_order_of_the_table():
