@@ -3,6 +3,7 @@
 import importlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,21 @@ PROGRAM = [sys.executable, "-m", "analysis_lib"]
 RUN = ["run", "digits", "--profile", "smoke", "--seeds", "0", "--device", "cpu", "--studies", "accuracy"]
 NOTEBOOK = ["notebook", str(REPOSITORY / "notebooks" / "01_fine_tuning.ipynb"), "benchmark=digits", "profile=smoke"]
 NOTEBOOK += ["seeds=0", "device=cpu"]
+# what make looks at in a copy of the checkout
+MAKEFILE = ("Makefile", "pyproject.toml", "constraints.txt", "requirements")
+PACKAGE = ("analysis_lib", "notebooks", "data_manifests", "studies")
 CTRL_C = b"\x03"
 MARK = "STRESS_TEST"  # in the environment of a command and of all that it starts
+
+
+def copy(names: tuple[str, ...], folder: Path) -> None:
+    """Copy files and folders of the checkout, with their dates."""
+    for name in names:
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, folder)
 
 
 def environment(root: Path) -> dict[str, str]:

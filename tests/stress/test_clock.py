@@ -1,7 +1,6 @@
 """A clock that was ahead and is set back: nothing is made twice, nothing waits, and the bytes stay the same."""
 
 import os
-import shutil
 import subprocess
 import time
 
@@ -12,17 +11,14 @@ from analysis_lib.core import paths
 from analysis_lib.runs.execute import execute
 from analysis_lib.runs.plan import plan
 from analysis_lib.runs.states import seconds_left
-from tests.stress.commands import REPOSITORY
+from tests.stress.commands import MAKEFILE, PACKAGE, copy
 
 DAY = 86400
 
 
 def copy_of_makefile(folder):
     """A checkout for `make --question`, whose environment and notebooks count as made an hour ago."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(REPOSITORY / name, folder)
-    for name in ("notebooks", "data_manifests", "studies", "analysis_lib"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy(MAKEFILE + PACKAGE, folder)
     (folder / ".venv").mkdir()
     done = folder / "executed" / "digits"
     done.mkdir(parents=True)

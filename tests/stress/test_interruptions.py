@@ -1,7 +1,6 @@
 """Ctrl-C and SIGTERM in a real terminal: one line, the exit code of a shell, and nothing goes on or is left."""
 
 import json
-import shutil
 import sys
 
 import pytest
@@ -9,7 +8,7 @@ import timm
 import torch
 
 from tests.deploy.newcomer import ARCH, LOOK, NAMES, SEEN, dataset, save_images
-from tests.stress.commands import NOTEBOOK, PROGRAM, REPOSITORY, RUN, interrupted, left_over
+from tests.stress.commands import MAKEFILE, NOTEBOOK, PACKAGE, PROGRAM, REPOSITORY, RUN, copy, interrupted, left_over
 
 LINE = "interrupted; the same command continues where it stopped"
 CODES = {"Ctrl-C": 130, "SIGTERM": 143}
@@ -73,9 +72,8 @@ def test_an_interruption_is_one_line_and_ends_everything(root, verb, by):
 @pytest.mark.parametrize("by", CODES)
 def test_make_passes_an_interruption_on_and_ends_by_it(tmp_path, by):
     """In a copy of the checkout, with this Python in the place of the environment that `make setup` makes."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(REPOSITORY / name, tmp_path)
-    for name in ("analysis_lib", "notebooks", "data_manifests", "studies"):
+    copy(MAKEFILE, tmp_path)
+    for name in PACKAGE:
         (tmp_path / name).symlink_to(REPOSITORY / name)
     make = ["make", f"PY={sys.executable}", "--old-file=.venv/ready", "reproduce"]
     make += ["BENCHMARK=digits", "PROFILE=smoke", "SEEDS=0", "DEVICE=cpu"]

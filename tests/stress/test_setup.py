@@ -1,11 +1,10 @@
 """`make setup` after a kill: pip takes for whole what it left half-installed, so the environment begins anew."""
 
-import shutil
 import subprocess
 
 import pytest
 
-from tests.stress.commands import REPOSITORY
+from tests.stress.commands import MAKEFILE, copy
 
 
 def commands(folder, *targets):
@@ -15,8 +14,7 @@ def commands(folder, *targets):
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy2(REPOSITORY / name, tmp_path)
+    copy(MAKEFILE, tmp_path)
     (tmp_path / ".venv").mkdir()
     return tmp_path
 
@@ -31,7 +29,10 @@ def test_newer_pins_are_installed_into_the_environment_without_its_mark_meanwhil
     (folder / "pyproject.toml").touch()
     lines = commands(folder, "setup").splitlines()
     assert not any("--clear" in line for line in lines)
-    places = [next(n for n, line in enumerate(lines) if part in line) for part in ("rm -f .venv/ready", "'.[test]'")]
+    places = [
+        next(n for n, line in enumerate(lines) if part in line)
+        for part in ("rm -f .venv/ready", "requirements/setup.txt")
+    ]
     assert places == sorted(places)
 
 
@@ -39,5 +40,5 @@ def test_the_site_s_packages_take_the_mark_away_while_they_are_installed(folder)
     (folder / ".venv" / "ready").touch()
     lines = commands(folder, "site").splitlines()
     marks = [n for n, line in enumerate(lines) if line.startswith("mv .venv/ready")]
-    (installing,) = [n for n, line in enumerate(lines) if "'.[site]'" in line]
+    (installing,) = [n for n, line in enumerate(lines) if "requirements/site.txt" in line]
     assert len(marks) == 2 and marks[0] < installing < marks[1]
