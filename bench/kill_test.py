@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,7 +59,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=100, metavar="N", help="in all (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments (default: %(default)s)")
     parser.add_argument(
-        "--folder", type=Path, help="new or empty, for both copies, 6 GB (default: kill_test below TMPDIR)"
+        "--folder",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "kill_test",
+        help="new or empty, for both copies, 6 GB (default: %(default)s)",
     )
     parser.add_argument(
         "--phases", default=",".join(PHASES), metavar="NAMES", help="that are killed; the others just run: %(default)s"

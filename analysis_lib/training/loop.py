@@ -30,8 +30,8 @@ def train(
 
     `after_epoch(0, model)` is called for the untrained model, then once per epoch. At learning rate 0, and where the
     method freezes every weight, only BatchNorm's statistics move. Several processes train together, each on its share
-    of every batch, inside `global_batchnorm`. Raises UserError for a single image, which gives BatchNorm no variance,
-    for a batch with fewer images than processes, and when the loss is not finite.
+    of every batch, inside `global_batchnorm`. Raises UserError for a single image, or a batch of one, that gives
+    BatchNorm no variance, for a batch with fewer images than processes, and when the loss is not finite.
     """
     if len(data.rows) < 2:
         raise UserError(
@@ -84,7 +84,15 @@ def train_epoch(
     title = f"{spec.run_id} epoch {epoch}/{spec.epochs}"
     for number, (x, y) in enumerate(progress(data.in_order(batches, generator), title, len(batches))):
         with torch.set_grad_enabled(optimizer is not None):
-            loss, logits = loss_of(x, y)
+            try:
+                loss, logits = loss_of(x, y)
+            except ValueError as error:
+                if len(x) > 1:
+                    raise
+                raise UserError(
+                    f"run {spec.run_id} has a batch of one image, in which BatchNorm finds no variance ({error}); give "
+                    "a batch size of 3 or more, which leaves no image alone"
+                ) from None
             loss = loss * (share.world * len(y) / len(batches[number]))  # its mean over processes is the batch's
         if optimizer is not None:
             for group in optimizer.param_groups:

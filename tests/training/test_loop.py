@@ -507,6 +507,15 @@ def test_without_momentum_sgd_is_plain_and_other_optimizers_stay_what_they_are(r
     assert torch.equal(named("adam", 0.0), adam) and torch.equal(named("adam", 0.5), adam)
 
 
+def test_a_batch_of_one_without_variance_is_refused(planned):
+    manifest = load_manifest("digits")
+    model = create.create_model("test_resnet", 10)  # on 8 pixels its last BatchNorm sees one value of each channel
+    images = load_images(manifest)[:, :, :8, :8]
+    data = TrainingData(images, manifest.labels, torch.arange(3), 2, lambda x, g: x.float(), "odd")
+    with pytest.raises(UserError, match="has a batch of one image, in which BatchNorm finds no variance"):
+        loop.train(model, FineTune(), data, planned, lambda epoch, model: None)
+
+
 def test_a_single_image_is_refused(planned):
     manifest = load_manifest("digits")
     model = create.create_model("digits_cnn", 10)
