@@ -27,6 +27,7 @@ from .petl import (
     petl_regrets,
     petl_wise,
 )
+from .robustness import kills, kills_in_all, kills_left, loads
 from .speed import half_accuracy, speed, speed_made_on
 from .temporal import temporal, temporal_claims
 from .vtab import vtab_1k
@@ -37,6 +38,8 @@ WITHOUT_MEANS = {
     "licences": licences,
     "memory": memory,
     "speed": speed,
+    "kills": kills,
+    "loads": loads,
     "petl_parameters": petl_parameters,
     "petl_depths": petl_depths,
 }
@@ -104,5 +107,7 @@ VALUES = {
         memory_size,
         half_accuracy,
         speed_made_on,
+        kills_in_all,
+        kills_left,
     )
 }
