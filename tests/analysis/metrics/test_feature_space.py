@@ -87,6 +87,11 @@ def test_rounding_of_float32_features_is_no_rank():
     assert feature_dimensions(product.double())["rank"] == 40
 
 
+def test_two_points_in_the_plane_are_enough():
+    before, after, share = joint_pca(torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([[4.0, 0.0], [4.0, 0.0]]))
+    assert (before[:, 0].tolist(), after[:, 0].tolist()) == ([-2, -2], [2, 2]) and share.tolist() == [1, 0]
+
+
 def test_joint_pca_agrees_with_scikit_learn():
     before, after = matrix(5), matrix(6) * 2 + 1
     both = torch.cat([before, after])
