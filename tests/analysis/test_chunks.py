@@ -28,9 +28,10 @@ def in_chunks_and_whole(monkeypatch, compute):
 
 
 def test_chunks_cover_every_row_once(monkeypatch):
-    for n, rows in ((0, 3), (1, 3), (3, 3), (10, 3)):
+    for n, rows in ((0, 3), (1, 1), (1, 3), (3, 3), (10, 3)):
         monkeypatch.setattr(chunks, "ROWS", rows)
         numbers = torch.arange(n)
+        assert len(list(chunks.chunks(n))) == max(1, -(-n // rows)), "no empty one but for n = 0"
         assert torch.equal(torch.cat([numbers[part] for part in chunks.chunks(n)]), numbers)
         assert torch.equal(
             chunks.by_rows(lambda a, b: a * b[:, None], numbers[:, None], numbers), numbers[:, None] ** 2

@@ -70,7 +70,7 @@ def _ranks(values: torch.Tensor) -> torch.Tensor:
     """Ranks 1..K within each row, (N', K) float64; the mean rank for ties."""
     from scipy.stats import rankdata  # heavy, and only needed here
 
-    return torch.from_numpy(rankdata(values.cpu().numpy(), axis=1)).to(torch.float64)
+    return torch.from_numpy(rankdata(values.cpu().numpy(), axis=1))
 
 
 def margin_change(

@@ -28,7 +28,7 @@ def change(
 
 def student(table: pd.DataFrame) -> pd.DataFrame:
     """A means table with low and high: the 95 % Student interval of each mean over seeds; NaN for a single seed."""
-    half = stdtrit((table["n"] - 1).clip(lower=1), 0.975) * table["std"] / table["n"] ** 0.5
+    half = stdtrit(table["n"] - 1, 0.975) * table["std"] / table["n"] ** 0.5
     return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 
 

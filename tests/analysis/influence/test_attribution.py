@@ -80,6 +80,12 @@ def test_mean_pairwise_cosine_is_the_mean_over_all_pairs(random):
     assert math.isnan(mean_pairwise_cosine(vectors[:1])) and math.isnan(mean_pairwise_cosine(vectors[:0]))
 
 
+def test_two_vectors_are_one_pair(random):
+    pair = normal(random, 2, 5)
+    assert mean_pairwise_cosine(pair) == pytest.approx(cosines(pair[0], pair[1]).item())
+    assert math.isnan(mean_pairwise_cosine(pair[:1])) and math.isnan(mean_pairwise_cosine(pair[:0]))
+
+
 def test_class_kernel_is_its_definition(random):
     """By loops over targets, classes and directions, with classes of different sizes."""
     labels, targets, images = torch.tensor([7, 4, 7, 4, 9]), normal(random, 3, 2, 6), normal(random, 3, 5, 6)

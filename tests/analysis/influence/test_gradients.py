@@ -329,6 +329,8 @@ def test_says_what_does_not_fit(model, data, random):
     for bad in (tangents[:1], tangents[0], tangents[:, :, 1:], tangents.repeat(2, 1, 1)):
         with pytest.raises(UserError, match=r"expected \(R, N', D\) and \(R, 24, D\) with R at least 2"):
             class_kernel(bad, torch.zeros(2, 24, 64), labels)
+    two = torch.ones(2, 1, 3)
+    assert class_kernel(two, two, torch.tensor([5]))[0].item() == pytest.approx(1), "two directions are enough"
     with pytest.raises(UserError, match=r"those of 23 labelled images \(2, 24, 64\)"):
         class_kernel(tangents, torch.zeros(2, 24, 64), labels[1:])
     model.blocks[1].train()

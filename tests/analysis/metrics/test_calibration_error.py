@@ -39,6 +39,21 @@ def test_equals_brute_force(seed, n, num_classes, bins, scale):
     )
 
 
+def test_the_lowest_bins_are_bins_too():
+    """Many classes of nearly equal logits, whose confidence is below the first edges."""
+    logits, labels = problem(3, 200, 40, 0.8)
+    assert logits.softmax(1).amax(1).min() < 1 / 15
+    assert expected_calibration_error(logits, labels) == pytest.approx(by_loops(logits.double(), labels, 15))
+
+
+def test_edges_are_exact_to_float64():
+    """Confidences of 0.19 and just above 0.2 are in two of five bins, so that their errors do not cancel."""
+    above = 0.2 + 1e-9
+    rows = [[above] + [(1 - above) / 9] * 9, [0.19] + [0.09] * 9]
+    logits = torch.tensor(rows, dtype=torch.float64).log()
+    assert expected_calibration_error(logits, torch.tensor([1, 0]), 5) == pytest.approx((0.2 + 0.81) / 2)
+
+
 def test_agrees_with_the_reliability_curve_of_scikit_learn():
     logits, labels = problem(1, n=500)
     confidence, predicted = logits.double().softmax(1).max(1)

@@ -212,9 +212,9 @@ def test_says_what_does_not_fit():
         for measure in (dispersion, separability):
             with pytest.raises(UserError, match="NaN or infinity, first in row 8"):
                 measure(train, labels, test, labels, SPLIT)
-    with pytest.raises(UserError, match=r"expected \(5, D\) for both"):
+    with pytest.raises(UserError, match=r"shapes \(4, 3\) and \(4, 3\); expected \(5, D\) for both"):
         mean_motion(torch.zeros(4, 3), torch.zeros(4, 3), SPLIT)
-    with pytest.raises(UserError, match=r"expected \(5, D\) for both"):
+    with pytest.raises(UserError, match=r"shapes \(5, 3\) and \(1, 3\); expected \(5, D\) for both"):
         mean_motion(torch.zeros(5, 3), torch.zeros(1, 3), SPLIT)
     with pytest.raises(UserError, match=r"logits have shape \(40, 6\)"):
         absent_logits(features, labels, SPLIT)

@@ -15,6 +15,7 @@ from analysis_lib.analysis.metrics.feature_space import (
     joint_tsne,
     joint_umap,
     linear_cka,
+    main_axes,
 )
 
 
@@ -87,6 +88,22 @@ def test_rounding_of_float32_features_is_no_rank():
     assert feature_dimensions(product.double())["rank"] == 40
 
 
+def test_equal_rows_use_no_dimension():
+    assert feature_dimensions(torch.ones(5, 3))["rank"] == 0
+
+
+def test_there_are_no_more_axes_than_points_or_features():
+    for n, width in ((3, 5), (5, 3)):
+        axes, values = main_axes(matrix(4, n, width))
+        assert axes.shape == (3, width) and values.shape == (3,) and (values.diff() <= 0).all()
+        assert torch.allclose(axes @ axes.T, torch.eye(3, dtype=torch.float64))
+
+
+def test_two_points_in_the_plane_are_enough():
+    before, after, share = joint_pca(torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([[4.0, 0.0], [4.0, 0.0]]))
+    assert (before[:, 0].tolist(), after[:, 0].tolist()) == ([-2, -2], [2, 2]) and share.tolist() == [1, 0]
+
+
 def test_joint_pca_agrees_with_scikit_learn():
     before, after = matrix(5), matrix(6) * 2 + 1
     both = torch.cat([before, after])
@@ -131,6 +148,9 @@ def test_tsne_takes_few_samples():
 def test_says_what_does_not_fit():
     with pytest.raises(UserError, match="expected rows for the same samples"):
         linear_cka(matrix(0, 5), matrix(0, 6))
+    for pair in ((torch.zeros(5, 2, 2), torch.zeros(5, 2)), (torch.zeros(5, 2), torch.zeros(5))):
+        with pytest.raises(UserError, match="expected rows for the same samples"):
+            linear_cka(*pair)
     for bad in (torch.zeros(0, 3), torch.zeros(3)):
         with pytest.raises(UserError, match="expected .N, D. with at least one row"):
             feature_dimensions(bad)

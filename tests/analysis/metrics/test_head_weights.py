@@ -165,7 +165,9 @@ def test_says_what_does_not_fit():
     weight, bias, features, split = head(7)
     labels = torch.zeros(9, dtype=torch.long)
     for bad_weight, bad_bias in ((weight[:5], bias[:5]), (weight, bias[:5]), (weight[0], bias)):
-        with pytest.raises(UserError, match=r"weight and bias of the head have shapes .* expected \(6, D\) and \(6,\)"):
+        with pytest.raises(
+            UserError, match=r"of the head have shapes \(.*\) and \([56],\); expected \(6, D\) and \(6,\)"
+        ):
             head_norms(bad_weight, bad_bias, split)
     with pytest.raises(UserError, match=r"features have shape \(9, 3\); expected \(N, 4\)"):
         logit_gap(weight, bias, features[:, :3], split)
@@ -177,7 +179,7 @@ def test_says_what_does_not_fit():
     with pytest.raises(UserError, match="NaN or infinity, first in row 4"):
         feature_norms(features, labels, split)
     for call in (update_similarity, lambda before, after: relation_change(before, after, [0, 1])):
-        with pytest.raises(UserError, match="head weights before and after have shapes"):
+        with pytest.raises(UserError, match=r"before and after have shapes \(6, 4\) and \(1, 4\); expected one"):
             call(weight, weight[:1])
     with pytest.raises(UserError, match=r"the matrix has shape \(5, 5\); expected \(6, 6\)"):
         block_means(torch.zeros(5, 5), split)

@@ -119,17 +119,29 @@ def test_the_probe_of_the_protocol_and_scikit_learn_agree_on_noisy_data(random):
     assert losses[0] < losses[1] * 1.02
 
 
-def test_the_rate_is_the_smallest_of_the_best_on_the_held_out_tenth(random):
-    features, labels = drawn(random, 0.4)
-    order = torch.randperm(300, generator=torch.Generator().manual_seed(5))
-    held, rest = order[:30], order[30:]
-    tried = adamw_probes(features[rest], labels[rest], 5, LEARNING_RATES)
-    right = [(probe.scores(features[held]).argmax(1) == labels[held]).sum().item() for probe in tried]
-    best = next(rate for rate, score in zip(LEARNING_RATES, right) if score == max(right))
-    probe = fit_probe(features, labels, 5, torch.Generator().manual_seed(5))
-    assert probe.lr == best
-    (alone,) = adamw_probes(features, labels, 5, [best])
-    assert torch.equal(probe.weight, alone.weight) and torch.equal(probe.bias, alone.bias)
+@pytest.mark.parametrize(("n", "held"), [(60, 6), (12, 1)])
+def test_the_rate_is_the_smallest_of_the_best_on_the_held_out_tenth(random, n, held):
+    """Of few samples, so that the rate depends on which are held out."""
+    features, labels = drawn(random, 0.4, n=n)
+    features, chosen = 0.1 * features, set()
+    for seed in range(5):
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+        choosing, rest = order[:held], order[held:]
+        tried = adamw_probes(features[rest], labels[rest], 5, LEARNING_RATES)
+        right = [(probe.scores(features[choosing]).argmax(1) == labels[choosing]).sum().item() for probe in tried]
+        best = next(rate for rate, score in zip(LEARNING_RATES, right) if score == max(right))
+        probe = fit_probe(features, labels, 5, torch.Generator().manual_seed(seed))
+        assert probe.lr == best
+        (alone,) = adamw_probes(features, labels, 5, [best])
+        assert torch.equal(probe.weight, alone.weight) and torch.equal(probe.bias, alone.bias)
+        chosen.add(best)
+    assert len(chosen) > 1
+
+
+def test_two_samples_are_enough(random):
+    probe = fit_probe(torch.eye(2), torch.tensor([0, 1]), 4, random)  # of four classes, two without samples
+    assert probe.weight.shape == (4, 2) and probe.bias.shape == (4,)
+    assert probe.scores(torch.eye(2)).argmax(1).tolist() == [0, 1]
 
 
 def test_a_probe_needs_samples_and_their_labels(random):

@@ -213,5 +213,5 @@ def test_samples_of_one_cluster_are_drawn_together(random):
     both = resampled_means([values.repeat_interleave(2, 1)], *draw_cluster_resamples(clusters, 1, generator()))
     assert torch.allclose(one, both, rtol=0, atol=1e-12)
     counts, seeds = draw_cluster_resamples(clusters, 3, random, resamples=50)
-    assert torch.equal(counts[:, ::2], counts[:, 1::2])
+    assert torch.equal(counts[:, ::2], counts[:, 1::2]) and len(counts) == len(seeds) == 50
     assert (counts[:, ::2].sum(1) == 100).all() and (seeds.sum(1) == 3).all()

@@ -58,6 +58,10 @@ def test_a_claim_that_cannot_be_tested_still_counts_in_its_family():
     assert holm(np.array([0.01, NAN, 0.02])) == pytest.approx(np.array([0.03, NAN, 0.04]), nan_ok=True)
 
 
+def test_corrected_values_end_at_1():
+    assert holm(np.array([0.9, 0.6, 0.7])).tolist() == [1, 1, 1]
+
+
 def test_a_true_family_is_wrong_in_at_most_5_of_100_cases(random):
     """Six claims whose true difference is their bound; 1,000 families of 4 seeds, three standard errors."""
     p = p_values(estimate(torch.randn(4, 6000, generator=random, dtype=torch.float64)), 0).reshape(1000, 6)
@@ -82,6 +86,8 @@ def test_no_claim_is_forced_to_hold():
     found = evidence(a=(-0.21, -0.2, -0.19), b=(-0.05, 0.1, 0.03), c=(0.3, 0.3, 0.3))
     table = judge(found, claims)
     assert list(table.columns) == COLUMNS
+    for column in ("family", "side", "bound", "source"):
+        assert table[column].tolist() == [getattr(claim, column) for claim in claims]
     assert table["verdict"].tolist() == ["does not hold", "holds", "undecided", "undecided"]
     plain = [stats.ttest_1samp(numbers, bound).pvalue for numbers, bound in (((-0.21, -0.2, -0.19), 0),)]
     assert table["p"].tolist()[:2] == pytest.approx([plain[0], 3 * plain[0]]) and np.isnan(table["p"][3])

@@ -202,3 +202,15 @@ def test_three_seeds_alone_cover_too_seldom(mix, random):
     values, _, truth = simulated(mix, 3, 10, 6, False, random)
     table = estimate(torch.stack([block.nanmean(1) for block in values]))
     assert coverage(table["low"], table["high"], truth) < 0.8
+
+
+def test_a_part_that_the_data_cannot_give_has_no_degrees_of_freedom():
+    """One seed has no seed part, one class no class part; without both there is no interval."""
+    one, two = torch.tensor([[0.5]], dtype=torch.float64), torch.tensor([[0.5], [0.7]], dtype=torch.float64)
+    single_class = torch.tensor([[[0.1, torch.nan]]] * 2, dtype=torch.float64)
+    for whole, without, interval in ((one, None, ""), (two, single_class, "seeds"), (one, single_class[:1], "")):
+        (row,) = estimate(whole, without).to_dict("records")
+        assert row["interval"] == interval and math.isnan(row["class_df"]) and math.isnan(row["class_error"])
+        assert math.isnan(row["seed_df"]) == (len(whole) == 1) == math.isnan(row["low"])
+    widths = half_width(estimate(one), 0.05)
+    assert widths.dtype == np.float64 and np.isnan(widths).all()

@@ -12,7 +12,7 @@ from analysis_lib.analysis.stats.sample_numbers import SampleNumbers, sample_num
 
 N, C = 40, 5
 LABELS = torch.cat([torch.ones(10, dtype=torch.long), torch.arange(10, N) % C])
-SPLITS = [ClassSplit(C, [0, 1, 3]), ClassSplit(C, [1, 4])]  # of the two seeds
+SPLITS = [ClassSplit(C, [0, 1, 3]), ClassSplit(C, [1, 4]), ClassSplit(C, [0, 1, 2])]  # of the seeds
 BEFORE, AFTER, MIDDLE = State("before"), State("after"), State("middle")
 
 
@@ -50,7 +50,7 @@ def numbers(networks):
 
 
 def test_numbers_are_those_of_the_samples_with_and_without_each_class(numbers, networks):
-    assert numbers.whole.shape == (2, 6) and numbers.without.shape == (2, 6, C)
+    assert numbers.whole.shape == (3, 6) and numbers.without.shape == (3, 6, C)
     for k, (split, states) in enumerate(zip(SPLITS, networks)):
         for row, (state, metric) in enumerate(numbers.names):
             whole = metrics(states[state], LABELS, split)[metric]
@@ -69,7 +69,7 @@ def test_sizes_are_those_of_the_seed_with_the_fewest(numbers):
 
 def as_table(whole, without, n_samples):
     table = estimate(torch.tensor(whole, dtype=torch.float64).T, torch.stack(without, 1))
-    return table.assign(n_samples=n_samples, n_seeds=2)
+    return table.assign(n_samples=n_samples, n_seeds=3)
 
 
 def test_levels_and_differences_have_the_intervals_of_their_numbers(numbers):
@@ -90,7 +90,7 @@ def test_a_class_that_one_number_uses_leaves_the_other_as_it_is(numbers):
     assert numbers.names[1:3] == [(BEFORE, "acc_uy"), (AFTER, "acc_sy")]
     names, rows = [(AFTER, "x"), (BEFORE, "x")], [2, 1]
     mixed = SampleNumbers(names, numbers.whole[:, rows], numbers.without[:, rows], torch.tensor([9, 7]))
-    without = torch.empty(2, C, dtype=torch.float64)
+    without = torch.empty(3, C, dtype=torch.float64)
     for k, split in enumerate(SPLITS):
         (whole_s, whole_u), (without_s, without_u) = mixed.whole[k], mixed.without[k]
         for c in range(C):

@@ -29,6 +29,15 @@ def test_halves_keep_clusters_whole_and_give_every_class_its_part(random):
     assert 0.2 < (pair[0] == pair[1]).double().mean() < 0.55, "which clusters go together varies"
 
 
+def test_a_seed_fixes_the_splits():
+    clusters, strata = torch.arange(30), torch.arange(30) % 3
+    first, again, other = (split_half.halves(clusters, strata, 5, torch.Generator().manual_seed(k)) for k in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    odd = torch.zeros(3, dtype=torch.long)  # one stratum, which half has two of three is the coin's alone
+    coins = [split_half.halves(torch.arange(3), odd, 9, torch.Generator().manual_seed(4)).sum(2) for _ in range(2)]
+    assert torch.equal(*coins)
+
+
 def test_the_correction_gives_back_the_correlation_of_the_true_values(random):
     """Two noisy measurements of each of two quantities; of normal values, where ranks hardly differ."""
     rho, n = 0.6, 20_000
