@@ -160,5 +160,5 @@ def test_says_what_does_not_fit():
             (matrix(0, 1), matrix(0, 1)),
             (matrix(0, 5, 1), matrix(0, 5, 1)),
         ):
-            with pytest.raises(UserError, match="features before and after have shapes .*, N and D at least 2"):
+            with pytest.raises(UserError, match=r"after have shapes \(., .\) and \(., .\); .*, N and D at least 2"):
                 view(before, after)
