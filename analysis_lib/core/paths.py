@@ -9,11 +9,11 @@ from .errors import UserError
 def root() -> Path:
     """The project folder: `FTC_ROOT` if set, else the checkout that holds this package, else the current folder.
 
-    Raises UserError for a setting that is no folder.
+    A folder that is not there is made by what writes into it. Raises UserError for a setting that is no folder.
     """
     if written := os.environ.get("FTC_ROOT"):
-        if not os.path.isdir(written):
-            raise UserError(f"FTC_ROOT is {written!r}, which is no folder; make it, or set another")
+        if os.path.exists(written) and not os.path.isdir(written):
+            raise UserError(f"FTC_ROOT is {written!r}, which is no folder; set another")
         return Path(written).resolve()
     return checkout() if (checkout() / "data_manifests").is_dir() else Path.cwd()
 

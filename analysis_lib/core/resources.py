@@ -15,18 +15,21 @@ def memory_budget() -> int:
     Raises UserError for a setting that is no size.
     """
     text = os.environ.get(BUDGET, "")
-    if not text:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-    number, unit = (text[:-1], UNITS[text[-1].upper()]) if text[-1].upper() in UNITS else (text, 1)
-    if not number.isdecimal():
-        raise UserError(f"the memory budget is {text!r}; give bytes, or a whole number with K, M, G or T, such as 8G")
-    return int(number) * unit
+    return _size(text) if text else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 
 def set_memory_budget(text: str) -> None:
     """Set the memory budget of this process and of those that it starts. Raises UserError as `memory_budget`."""
+    _size(text)
     os.environ[BUDGET] = text
-    memory_budget()
+
+
+def _size(text: str) -> int:
+    """The bytes that a text such as 8G names."""
+    number, unit = (text[:-1], UNITS[text[-1:].upper()]) if text[-1:].upper() in UNITS else (text, 1)
+    if not number.isdecimal():
+        raise UserError(f"the memory budget is {text!r}; give bytes, or a whole number with K, M, G or T, such as 8G")
+    return int(number) * unit
 
 
 def share_cores(processes: int) -> None:

@@ -21,7 +21,7 @@ def sweep_file(project):
         "question": "Does the sweep go on?",
         "benchmark": "digits",
         "seeds": [0, 1],
-        "runs": {"smoke": [{"lr": [0.01, 0.02], "epochs": 1}, {"method": ["none", "finetune"], "epochs": 1}]},
+        "runs": {"smoke": [{"lr": [0.01, 0.02], "epochs": 1}, {"method": ["vpt_deep", "finetune"], "epochs": 1}]},
     }
     path = project / "short.json"
     path.write_text(json.dumps(content))
@@ -39,7 +39,7 @@ def test_the_list_counts_cells_and_makes_nothing(sweep_file, capsys, project):
         "Does the sweep go on?",
         "  lr=0.01, epochs=1: 0 done, 0 partial, 2 missing",
         "  lr=0.02, epochs=1: 0 done, 0 partial, 2 missing",
-        "  method=none, epochs=1: 0 done, 0 partial, 2 missing",
+        "  method=vpt_deep, epochs=1: 0 done, 0 partial, 2 missing",
         "  method=finetune, epochs=1: 0 done, 0 partial, 2 missing",
         "6 runs: 0 done, 0 partial, 6 missing; the time is known once a run is done",
     ]
@@ -51,17 +51,19 @@ def test_what_is_missing_is_made_and_what_failed_is_named(sweep_file, capsys):
     out, err = capsys.readouterr()
     specs = plan("digits", "smoke", [0], lr=0.01, epochs=1) + plan("digits", "smoke", [0], lr=0.02, epochs=1)
     assert [state(spec.run_id) for spec in specs] == ["done", "done"]
-    (wrong,) = plan("digits", "smoke", [0], method="none", epochs=1)
+    (wrong,) = plan("digits", "smoke", [0], method="vpt_deep", epochs=1)
     lines = out.splitlines()
     # the recipe's learning rate and method: one run with two names
     assert lines[6] == "3 runs: 0 done, 0 partial, 3 missing; the time is known once a run is done"
     assert lines[7].startswith(f"1/3 lr=0.01, epochs=1, seed=0 {specs[0].run_id}; ")
     assert lines[8].startswith(f"2/3 method=finetune, epochs=1, seed=0 {specs[1].run_id}; ")
-    assert lines[9] == "2/3 method=none, epochs=1, seed=0 failed; nothing left to make"
-    assert lines[10].startswith(f"failed: method=none, epochs=1, seed=0 ({wrong.run_id}): unknown method 'none'")
+    assert lines[9] == "2/3 method=vpt_deep, epochs=1, seed=0 failed; nothing left to make"
+    assert lines[10].startswith(
+        f"failed: method=vpt_deep, epochs=1, seed=0 ({wrong.run_id}): VPT-deep is inserted into the blocks of a"
+    )
     assert len(lines) == 11
     assert err.splitlines()[-1].startswith(
-        f"error: 1 of 3 runs failed and all others are done; the first, {wrong.run_id}, with: unknown method 'none'"
+        f"error: 1 of 3 runs failed and all others are done; the first, {wrong.run_id}, with: VPT-deep is inserted into the blocks of a"
     )
     assert sweep(sweep_file, *COMMON, "--list") == 0
     assert "3 runs: 2 done, 1 partial, 0 missing" in capsys.readouterr().out

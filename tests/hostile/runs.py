@@ -179,7 +179,6 @@ ROWS = [
     under("a budget of no size in the environment", "data mine", ("'8 GB'", "8G"), FTC_MEMORY_BUDGET="8 GB"),
     under("a budget of a negative size in the environment", "data mine", ("-5",), FTC_MEMORY_BUDGET="-5"),
     under("a project folder that is a file", "data digits", ("FTC_ROOT", "names.txt"), FTC_ROOT="names.txt"),
-    under("a project folder that is not there", "data digits", ("FTC_ROOT", "nowhere"), FTC_ROOT="nowhere"),
     under("a rank that is no number", RUN, ("LOCAL_RANK", "torchrun"), **TORCHRUN | {"LOCAL_RANK": "x"}),
     under("a world that is no number", RUN, ("WORLD_SIZE", "torchrun"), **TORCHRUN | {"WORLD_SIZE": "x"}),
     under("a world without a port", RUN, ("MASTER_PORT", "torchrun"), **TORCHRUN),

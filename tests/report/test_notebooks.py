@@ -119,7 +119,7 @@ def test_a_notebook_without_parameters_is_named(project):
 
 def test_a_file_that_is_no_notebook_is_named(project):
     (project / "n.ipynb").write_text("{")
-    with pytest.raises(UserError, match="n.ipynb is not a notebook"):
+    with pytest.raises(UserError, match=r"cannot read n.ipynb \(.*; give a JSON file"):
         notebooks.run_notebook(project / "n.ipynb", project / "out.ipynb", [])
 
 

@@ -87,7 +87,7 @@ def test_a_file_that_is_absent_or_no_json_is_one_sentence(project):
     for content in (b"{", b"\xff\xfe\x00", b'"'):
         path = project / "broken.json"
         path.write_bytes(content)
-        with pytest.raises(UserError, match="cannot read the sweep file broken.json"):
+        with pytest.raises(UserError, match="broken.json.*; give a JSON file"):
             sweep.read_sweep(path)
 
 

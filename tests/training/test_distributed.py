@@ -263,6 +263,7 @@ def test_one_process_joins_nobody(monkeypatch):
 def test_more_processes_than_gpus_are_refused(monkeypatch):
     for name, value in (("RANK", "2"), ("LOCAL_RANK", "2"), ("WORLD_SIZE", "4"), ("LOCAL_WORLD_SIZE", "4")):
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_PORT", "29500")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UserError, match="process 2 finds 2 GPUs.*start at most 2 processes"):
         processes.join()
