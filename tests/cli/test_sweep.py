@@ -58,12 +58,11 @@ def test_what_is_missing_is_made_and_what_failed_is_named(sweep_file, capsys):
     assert lines[7].startswith(f"1/3 lr=0.01, epochs=1, seed=0 {specs[0].run_id}; ")
     assert lines[8].startswith(f"2/3 method=finetune, epochs=1, seed=0 {specs[1].run_id}; ")
     assert lines[9] == "2/3 method=vpt_deep, epochs=1, seed=0 failed; nothing left to make"
-    assert lines[10].startswith(
-        f"failed: method=vpt_deep, epochs=1, seed=0 ({wrong.run_id}): VPT-deep is inserted into the blocks of a"
-    )
+    reason = "VPT-deep is inserted into the blocks of a"
+    assert lines[10].startswith(f"failed: method=vpt_deep, epochs=1, seed=0 ({wrong.run_id}): {reason}")
     assert len(lines) == 11
     assert err.splitlines()[-1].startswith(
-        f"error: 1 of 3 runs failed and all others are done; the first, {wrong.run_id}, with: VPT-deep is inserted into the blocks of a"
+        f"error: 1 of 3 runs failed and all others are done; the first, {wrong.run_id}, with: {reason}"
     )
     assert sweep(sweep_file, *COMMON, "--list") == 0
     assert "3 runs: 2 done, 1 partial, 0 missing" in capsys.readouterr().out
