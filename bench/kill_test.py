@@ -1,6 +1,6 @@
 """Kill a whole reproduction at random moments, again and again, and compare its files with undisturbed ones.
 
-    python bench/kill_test.py                                   # at least 100 kills, about 35 minutes on 2 idle cores
+    python bench/kill_test.py                                   # at least 100 kills, about half an hour on 2 idle cores
     python bench/kill_test.py --kills 10 --phases runs,site     # a short one
 
 Two clones of this checkout are made (what is not committed is left out). In one, each phase runs undisturbed. In the

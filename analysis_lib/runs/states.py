@@ -32,6 +32,6 @@ def seconds_left(specs: Sequence[RunSpec], workers: int) -> float | None:
 
 
 def _seconds_per_epoch(spec: RunSpec) -> float:
-    """From the beginning of a finished run, or from where it was last continued, to its end"""
+    """From the beginning of a finished run, or from where it was last continued, to its end."""
     begun, ended = (path(spec.run_id).stat().st_mtime for path in (paths.run_environment, paths.run_done))
     return (ended - begun) / spec.epochs
