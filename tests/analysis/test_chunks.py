@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from analysis_lib import ClassSplit
+from analysis_lib import ClassSplit, average_logit_gap
 from analysis_lib.analysis import chunks
 from analysis_lib.analysis.metrics import feature_drift, feature_space, linear_probe, ncm
 
@@ -74,3 +74,9 @@ def test_centred_features_are_equal_bytes(samples, monkeypatch):
     some, whole = in_chunks_and_whole(monkeypatch, lambda: feature_space._centred(features))
     assert torch.equal(some, whole)
     assert torch.equal(whole, features.double() - features.double().mean(0))
+
+
+def test_the_average_logit_gap(monkeypatch, random):
+    logits, labels = torch.randn(N, C, generator=random), torch.tensor(SPLIT.seen)[torch.arange(N) % 3]
+    some, whole = in_chunks_and_whole(monkeypatch, lambda: average_logit_gap(logits, labels, SPLIT))
+    assert some == pytest.approx(whole, abs=1e-12)

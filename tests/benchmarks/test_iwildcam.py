@@ -91,8 +91,8 @@ def test_older_exports_name_their_columns_otherwise(tree):
 
 def test_tables_that_are_none_are_named(tree):
     (tree / "metadata.csv").write_text('a,b\n"open,1\n')
-    with pytest.raises(UserError, match=r"cannot read .*metadata.csv .*give a CSV file with a header"):
+    with pytest.raises(UserError, match=r"cannot read .*metadata.csv .*give a CSV file of UTF-8 text with a header"):
         iwildcam.collect(tree, ["7"])
     (tree / "metadata.csv").write_text("")
-    with pytest.raises(UserError, match=r"cannot read .*metadata.csv .*give a CSV file with a header"):
+    with pytest.raises(UserError, match=r"cannot read .*metadata.csv .*give a CSV file of UTF-8 text with a header"):
         iwildcam.collect(tree, ["7"])

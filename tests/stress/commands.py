@@ -70,7 +70,8 @@ def interrupted(command: list, root: Path, by: str, has_come, folder: Path = REP
     """
     master, slave = os.openpty()
     process = subprocess.Popen(
-        ["setsid", "--ctty", *map(str, command)],
+        # tests in the background of a shell ignore Ctrl-C, and so would the command
+        ["env", "--default-signal=INT", "setsid", "--ctty", *map(str, command)],
         stdin=slave,
         stdout=slave,
         stderr=slave,

@@ -16,8 +16,15 @@ from analysis_lib import (
     seen_absent_curve,
     shift_logits,
 )
+from analysis_lib.analysis import chunks
 from analysis_lib.analysis.gamma.cross_fitting import cross_fitted_right
-from analysis_lib.analysis.gamma.curve import accuracy_at_share, ausuc_parts, best_gamma
+from analysis_lib.analysis.gamma.curve import (
+    accuracy_at_share,
+    ausuc_parts,
+    best_gamma,
+    shifted_accuracies,
+    shifted_predictions,
+)
 from analysis_lib.analysis.gamma.estimators.pseudo_cv import Fold, best_overall
 from analysis_lib.benchmarks.images import load_images
 from analysis_lib.benchmarks.manifest import load_manifest
@@ -443,3 +450,15 @@ def test_absent_data_cannot_reach_pseudo_cross_validation(digits, project, digit
     monkeypatch.undo()
     monkeypatch.setenv("FTC_ROOT", str(digits_root))
     assert spoiled == list(map(best_overall, class_folds.folds_of(digits, spec, class_folds.half_specs(spec))))
+
+
+@pytest.mark.parametrize("rows", [3, 100])
+def test_shifted_in_parts_is_shifted_as_a_whole(monkeypatch, rows):
+    logits, labels, split = problem(0, 7, 50)
+    monkeypatch.setattr(chunks, "ROWS", rows)
+    for gamma in (-1.5, 0.0, 2.5):
+        z = shift_logits(logits, split, gamma)
+        assert torch.equal(shifted_predictions(logits, split, gamma), z.argmax(1))
+        assert shifted_accuracies(logits, labels, split, gamma) == accuracies(z, labels, split)
+    with pytest.raises(UserError, match="NaN"):
+        shifted_accuracies(torch.full_like(logits, torch.nan), labels, split, 0.0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 from analysis_lib import ClassSplit, UserError, accuracies
-from analysis_lib.analysis.metrics.accuracy import top_k_accuracies
+from analysis_lib.analysis.metrics.accuracy import max_over, top_k_accuracies
 
 
 def brute_force(logits, labels, split, k=1):
@@ -115,3 +115,10 @@ def test_an_empty_group_is_nan_and_not_zero():
 def test_scores_that_do_not_fit_are_refused(logits, labels, sentence):
     with pytest.raises(UserError, match=sentence):
         accuracies(logits, labels, ClassSplit(3, [0]))
+
+
+def test_the_maximum_over_columns_of_thousands_of_rows(random):
+    scores = torch.randn(3000, 5, generator=random)
+    value, found = max_over(scores, [4, 1])
+    assert torch.equal(value, torch.maximum(scores[:, 4], scores[:, 1]))
+    assert torch.equal(found, torch.where(scores[:, 4] >= scores[:, 1], 4, 1))
