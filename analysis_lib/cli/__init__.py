@@ -4,6 +4,7 @@ A verb imports its libraries only when it runs, so `--help` and a mistyped optio
 """
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -45,7 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns 0 for success, 2 after an error that the user can fix, and what shells give to a program that a signal ends:
     130 after Ctrl-C, 143 after SIGTERM, and 141 where the reader of its output has gone, as `head` does.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores Ctrl-C
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         parsed = parser().parse_args(arguments)
         parsed.act(parsed)
@@ -62,5 +65,6 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _terminate(*_) -> None:
-    raise Terminated
+def _interrupt(number: int, _) -> None:
+    logging.disable()  # else libraries tell at length what was cut off
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
