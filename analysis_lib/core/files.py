@@ -1,8 +1,8 @@
 """Atomic writing, reading, caching and locking of files.
 
 Each file is written under a temporary name and then renamed, so it is complete or absent; what a killed process left
-goes when the file is written again. A run directory is missing,
-partial or done; `done` is its last file. Nothing is pickled.
+goes when the file is written again. A run directory is missing, partial or done; `done` is its last file. Nothing is
+pickled.
 """
 
 from __future__ import annotations
